@@ -1,0 +1,80 @@
+"""Canonical JSON (RFC 8785) out, strict JSON in.
+
+Everything that is hashed or signed is written by `dumps`; everything that is believed is read by `loads`. Formatting for
+people does not live here.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import rfc8785
+
+from aiinfra_core.errors import BadInput
+
+MAX_DEPTH = 64
+
+
+def dumps(value: Any) -> bytes:
+    """Return the RFC 8785 bytes of a JSON value.
+
+    Raises:
+        BadInput: the value holds NaN, an infinity, an integer beyond 2^53 or something that is not JSON.
+    """
+    if _is_plain(value):
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError) as error:
+        raise BadInput(f"This value has no canonical JSON form: {error}. Use finite numbers and plain text.") from error
+
+
+def loads(data: bytes | str, *, what: str = "JSON") -> Any:
+    """Read JSON, refusing duplicate keys, NaN, infinities and nesting deeper than `MAX_DEPTH`.
+
+    Raises:
+        BadInput: with the reason, naming `what` was read.
+    """
+
+    def refuse_constant(name: str) -> NoReturn:
+        raise BadInput(f"{what} holds {name}, which is not a JSON number.")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise BadInput(f"{what} names a key twice.")
+        return fields
+
+    try:
+        value = json.loads(data, object_pairs_hook=unique, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{what} is not readable as JSON: {type(error).__name__}.") from error
+    if depth(value) > MAX_DEPTH:
+        raise BadInput(f"{what} is nested deeper than {MAX_DEPTH} levels.")
+    return value
+
+
+def depth(value: Any) -> int:
+    """Return how many levels of lists and objects a value has, counting no further than `MAX_DEPTH` + 1."""
+    deepest, containers = 0, _containers([value])
+    while containers and deepest <= MAX_DEPTH:
+        deepest += 1
+        containers = [child for item in containers for child in _containers(item.values() if isinstance(item, dict) else item)]
+    return deepest
+
+
+def _containers(items: Iterable[Any]) -> list[Any]:
+    return [item for item in items if isinstance(item, (dict, list))]
+
+
+# json.dumps is five times faster than rfc8785 and gives the same bytes wherever keys are ASCII and no float is involved.
+def _is_plain(value: Any) -> bool:
+    if value is None or isinstance(value, bool):
+        return True
+    if isinstance(value, str):
+        return value.isascii()
+    if isinstance(value, int):
+        return -(2**53) < value < 2**53
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and key.isascii() and _is_plain(item) for key, item in value.items())
+    return isinstance(value, list) and all(map(_is_plain, value))

@@ -1,0 +1,80 @@
+"""Artifacts (immutable bytes with a digest), their registration as versions of a model, and evaluations of them."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from aiinfra_core.domain.record import Actor, JsonObject, Name, Record, RequestId, Sha256
+
+
+class DigestKind(StrEnum):
+    """How an artifact's checksum was made: of a file's bytes, or of a directory (Go dirhash Hash1, in hex)."""
+
+    FILE = "sha256"
+    DIRECTORY = "dirHash"
+
+
+class StoredArtifact(Record):
+    """Bytes in the artifact store; `checksum` is hex."""
+
+    uri: str
+    digest_kind: DigestKind
+    checksum: Sha256
+    size_bytes: int
+
+
+class RegistrationRequest(Record):
+    """Ask to register stored bytes as the next version of a model.
+
+    `training_job_id` is empty for a model trained elsewhere; it is then labelled as without provenance.
+    """
+
+    model: Name
+    artifact_uri: str
+    checksum: Sha256
+    training_job_id: UUID | None = None
+    metadata: JsonObject = {}
+    manifest_signature_id: str | None = None
+    registered_by: Actor
+    request_id: RequestId | None = None
+
+
+class Artifact(Record):
+    """One registered version of a model."""
+
+    id: UUID
+    model: Name
+    version: int
+    training_job_id: UUID | None
+    artifact_uri: str
+    digest_kind: DigestKind
+    checksum: Sha256
+    size_bytes: int
+    metadata: dict[str, Any]
+    manifest_signature_id: str | None
+    signer_id: str
+    signature: str
+    attestation: Sha256
+    registered_by: Actor
+    created_at: datetime
+
+
+class EvaluationKind(StrEnum):
+    """Measured by the pipeline, or claimed by a caller."""
+
+    MEASURED = "measured"
+    CLAIMED = "claimed"
+
+
+class Evaluation(Record):
+    """How an artifact scored; metrics are decimal strings, or whatever a caller claimed, kept as it was said."""
+
+    id: UUID
+    artifact_id: UUID
+    kind: EvaluationKind
+    metrics: dict[str, Any]
+    digest: Sha256
+    attestation: Sha256
+    recorded_by: Actor
+    created_at: datetime

@@ -1,0 +1,36 @@
+"""The base of every record and the checked text types they share."""
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from aiinfra_core import canonical_json
+
+MAX_JSON_BYTES = 64 * 1024
+MAX_JSON_DEPTH = 16
+
+
+class Record(BaseModel):
+    """A frozen value; accepts and writes the wire's camelCase names as well as its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+
+def _bounded(value: dict[str, Any]) -> dict[str, Any]:
+    if canonical_json.depth(value) > MAX_JSON_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_JSON_DEPTH} levels")
+    try:
+        size = len(canonical_json.dumps(value))
+    except canonical_json.BadInput as error:
+        raise ValueError(str(error)) from error
+    if size > MAX_JSON_BYTES:
+        raise ValueError(f"is larger than {MAX_JSON_BYTES} bytes as JSON; put it into a dataset")
+    return value
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
+Actor = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
+RequestId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+JsonObject = Annotated[dict[str, Any], AfterValidator(_bounded)]

@@ -1,0 +1,98 @@
+"""What a training is asked for, and what is known about it afterwards."""
+
+from datetime import datetime
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+from uuid import UUID
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from aiinfra_core import canonical_json, checksums
+from aiinfra_core.domain.record import Actor, JsonObject, Name, Record, Sha256
+
+
+class JobStatus(StrEnum):
+    """Where a training job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+ALLOWED_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING}),
+    JobStatus.RUNNING: frozenset({JobStatus.COMPLETED, JobStatus.FAILED}),
+    JobStatus.COMPLETED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+}
+
+
+def _relative_script(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if path.startswith("/") or ".." in parts or not path.endswith(".py"):
+        raise ValueError("must be a Python file inside the repository, such as train.py")
+    return path
+
+
+EntryPoint = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./-]{1,200}$"), AfterValidator(_relative_script)]
+
+
+class DatasetRef(Record):
+    """One dataset, named by content: what is at `uri` must have this `sha256`."""
+
+    name: Name
+    uri: str = Field(min_length=1, max_length=2048)
+    sha256: Sha256
+    version: str = Field(default="1", max_length=128)
+
+
+class TrainingSpec(Record):
+    """Everything a training may depend on; the same spec gives the same bytes.
+
+    `code_ref` is a git URL or path pinned to a commit (`PATH@<40 hex>`). With an `entry_point` the job runs that script in a
+    process of its own; without one the artifact is derived from the declared inputs alone.
+    """
+
+    model: Name
+    code_ref: str = Field(pattern=r"^[^\s@]\S*@[0-9a-f]{40}$", max_length=2048)
+    container_digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    entry_point: EntryPoint | None = None
+    hyperparams: JsonObject = Field(default_factory=dict)
+    dataset_refs: tuple[DatasetRef, ...] = Field(default=(), max_length=256)
+    seed: int = Field(ge=0, lt=2**32)
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> "TrainingSpec":
+        if len({ref.name for ref in self.dataset_refs}) != len(self.dataset_refs):
+            raise ValueError("datasetRefs names a dataset twice")
+        return self
+
+    def digest(self) -> str:
+        """Return the hex SHA-256 of the spec's canonical JSON: the identity of this training."""
+        return checksums.sha256_hex(canonical_json.dumps(self.model_dump(mode="json", by_alias=True)))
+
+
+class TrainingJob(Record):
+    """One asked-for training and its outcome; fields after `updated_at` are empty until it has run."""
+
+    id: UUID
+    request_id: str
+    spec: TrainingSpec
+    requested_by: Actor
+    status: JobStatus
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    artifact_uri: str | None = None
+    digest_kind: str | None = None
+    checksum: Sha256 | None = None
+    size_bytes: int | None = None
+    metrics: dict[str, Any] | None = None
+    training_record_sha256: Sha256 | None = None
+    log_uri: str | None = None
+    attestation: Sha256 | None = None

@@ -1,0 +1,71 @@
+"""The whole exception tree, grouped by what the caller should do.
+
+    AiInfraError
+    ├── BadInput            change the request; asking again the same way cannot work
+    │   ├── NotFound            name something that exists
+    │   ├── DigestMismatch      the bytes are not the ones that were named
+    │   └── Conflict            the same key was used for something else, or the thing is already there
+    ├── Refused             the answer is no, and it is recorded: read the reason
+    ├── Unavailable         a required part could not be reached; the same call may work later (`part` names it)
+    ├── EvidenceBroken      something recorded does not verify; find out who changed it (`place` names it)
+    └── Misconfigured       the operator has a setting to mend (the message names it)
+
+A message is one sentence with the way out and never holds a secret. Exit codes and HTTP status are given to these
+classes in `cli` and `http_api` only.
+"""
+
+
+class AiInfraError(Exception):
+    """Base of every error this product raises on purpose."""
+
+
+class BadInput(AiInfraError):
+    """The request cannot be carried out as it was written."""
+
+
+class NotFound(BadInput):
+    """The thing that was named does not exist."""
+
+
+class DigestMismatch(BadInput):
+    """Bytes were read whose digest is not the one that was named."""
+
+
+class Conflict(BadInput):
+    """The same key or place already belongs to something else."""
+
+
+class Refused(AiInfraError):
+    """A policy, a person or a check said no; the answer is recorded."""
+
+
+class Unavailable(AiInfraError):
+    """A required part could not be reached or did not answer properly; the same call may work later.
+
+    `part` is one of `database`, `artifact_store`, `signer`, `sentinelnet`, `dataset`, `code`.
+    """
+
+    def __init__(self, part: str, message: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+    def __reduce__(self) -> tuple[type["Unavailable"], tuple[str, str]]:
+        """Keep `part` when the error crosses a process."""
+        return type(self), (self.part, str(self))
+
+
+class EvidenceBroken(AiInfraError):
+    """A recorded claim does not verify; `place` names where."""
+
+    def __init__(self, place: str, message: str) -> None:
+        super().__init__(f"{place}: {message}")
+        self.place = place
+        self.detail = message
+
+    def __reduce__(self) -> tuple[type["EvidenceBroken"], tuple[str, str]]:
+        """Keep `place` when the error crosses a process."""
+        return type(self), (self.place, self.detail)
+
+
+class Misconfigured(AiInfraError):
+    """A setting is missing, wrong or forbidden here; the message names it."""

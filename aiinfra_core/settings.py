@@ -1,0 +1,68 @@
+"""Every setting, read from the environment in one place; no instance is made at import time.
+
+What a missing setting means during development (embedded Postgres, local store, development key) is decided in `embedded`.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from aiinfra_core.errors import Misconfigured
+
+DEVELOPMENT_SIGNER_ID = "development"
+
+
+def _default_home() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "ai-infra"
+
+
+class Settings(BaseSettings):
+    """What the operator configured; secrets never show in a repr."""
+
+    model_config = SettingsConfigDict(env_prefix="AI_INFRA_", frozen=True, extra="ignore", validate_by_name=True)
+
+    home: Path = Field(default_factory=_default_home)
+    env: str = Field(default="development", validation_alias=AliasChoices("AI_INFRA_ENV", "NODE_ENV"))
+    database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("AI_INFRA_DATABASE_URL", "DATABASE_URL"))
+    environments: tuple[str, ...] = ("staging", "prod")
+
+    artifact_root: str | None = None
+    s3_endpoint_url: str | None = None
+
+    signer_uri: str | None = None
+    signer_key_b64: SecretStr | None = None
+    signer_id: str | None = None
+    kms_endpoint: str | None = None
+    kms_public_key_b64: str | None = None
+    kms_timeout_seconds: float = Field(default=5.0, gt=0)
+
+    sentinel_url: str | None = None
+    sentinel_timeout_seconds: float = Field(default=5.0, gt=0)
+    min_promo_score: float = Field(default=0.8, allow_inf_nan=False)
+
+    training_timeout_seconds: float = Field(default=3600.0, gt=0)
+    require_kms: bool = Field(default=False, validation_alias="REQUIRE_KMS")
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
+            raise Misconfigured(f"A setting is wrong: {wrong}.") from None
+
+    @property
+    def production(self) -> bool:
+        """Whether development defaults are forbidden here."""
+        return self.env == "production"
+
+    @model_validator(mode="after")
+    def _production_has_what_it_needs(self) -> "Settings":
+        if self.require_kms and not (self.kms_endpoint or (self.signer_uri or "").startswith("http")):
+            raise ValueError("REQUIRE_KMS is set, so AI_INFRA_KMS_ENDPOINT must be too")
+        if self.kms_endpoint and not self.kms_public_key_b64:
+            raise ValueError("AI_INFRA_KMS_ENDPOINT needs its key pinned in AI_INFRA_KMS_PUBLIC_KEY_B64")
+        return self
