@@ -5,6 +5,7 @@ people does not live here.
 """
 
 import json
+import math
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
@@ -13,24 +14,28 @@ import rfc8785
 from aiinfra_core.errors import BadInput
 
 MAX_DEPTH = 64
+_MAX_ERROR_TEXT = 120
 
 
 def dumps(value: Any) -> bytes:
     """Return the RFC 8785 bytes of a JSON value.
 
     Raises:
-        BadInput: the value holds NaN, an infinity, an integer beyond 2^53 or something that is not JSON.
+        BadInput: the value holds NaN, an infinity, an integer of 2^53 or more, or something that is not JSON.
     """
-    if _is_plain(value):
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     try:
+        if _is_plain(value):
+            return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
         return rfc8785.dumps(value)
-    except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError) as error:
-        raise BadInput(f"This value has no canonical JSON form: {error}. Use finite numbers and plain text.") from error
+    except (ValueError, RecursionError) as error:
+        why = str(error)[:_MAX_ERROR_TEXT]
+        raise BadInput(f"This value has no canonical JSON form: {why}. Use finite numbers and plain text.") from error
 
 
 def loads(data: bytes | str, *, what: str = "JSON") -> Any:
-    """Read JSON, refusing duplicate keys, NaN, infinities and nesting deeper than `MAX_DEPTH`.
+    """Read JSON, refusing duplicate keys, NaN, infinities, text that is not Unicode and nesting deeper than `MAX_DEPTH`.
+
+    Bytes are UTF-8 without a byte order mark. Integers keep every digit; `dumps` refuses those of 2^53 or more.
 
     Raises:
         BadInput: with the reason, naming `what` was read.
@@ -39,6 +44,10 @@ def loads(data: bytes | str, *, what: str = "JSON") -> Any:
     def refuse_constant(name: str) -> NoReturn:
         raise BadInput(f"{what} holds {name}, which is not a JSON number.")
 
+    def finite(text: str) -> float:
+        number = float(text)
+        return number if math.isfinite(number) else refuse_constant("a number too large for a double")
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)
         if len(fields) != len(pairs):
@@ -46,11 +55,13 @@ def loads(data: bytes | str, *, what: str = "JSON") -> Any:
         return fields
 
     try:
-        value = json.loads(data, object_pairs_hook=unique, parse_constant=refuse_constant)
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant, parse_float=finite)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{what} is not readable as JSON: {type(error).__name__}.") from error
     if depth(value) > MAX_DEPTH:
         raise BadInput(f"{what} is nested deeper than {MAX_DEPTH} levels.")
+    _refuse_lone_surrogates(text, value, what)
     return value
 
 
@@ -64,7 +75,17 @@ def depth(value: Any) -> int:
 
 
 def _containers(items: Iterable[Any]) -> list[Any]:
-    return [item for item in items if isinstance(item, (dict, list))]
+    return [item for item in items if isinstance(item, (dict, list, tuple))]
+
+
+# JSON can spell half a surrogate pair; nothing that is UTF-8 (a signature's bytes, Postgres) can hold one.
+def _refuse_lone_surrogates(text: str, value: Any, what: str) -> None:
+    if "\\u" not in text and text.isascii():
+        return
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{what} holds half a surrogate pair, which is not text.") from error
 
 
 # json.dumps is five times faster than rfc8785 and gives the same bytes wherever keys are ASCII and no float is involved.

@@ -42,7 +42,7 @@ class Refused(AiInfraError):
 class Unavailable(AiInfraError):
     """A required part could not be reached or did not answer properly; the same call may work later.
 
-    `part` is one of `database`, `artifact_store`, `signer`, `sentinelnet`, `dataset`, `code`.
+    `part` is one of `database`, `artifact_store`, `signer`, `sentinelnet`, `dataset`, `code`, `training`.
     """
 
     def __init__(self, part: str, message: str) -> None:

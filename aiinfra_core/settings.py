@@ -5,19 +5,38 @@ What a missing setting means during development (embedded Postgres, local store,
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from aiinfra_core.errors import Misconfigured
+from aiinfra_core.domain.record import Name
+from aiinfra_core.errors import Misconfigured, NotFound
 
 DEVELOPMENT_SIGNER_ID = "development"
+_POSTGRESQL_SPELLINGS = ("postgresql", "postgres", "postgresql+psycopg")
 
 
 def _default_home() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "ai-infra"
+
+
+def _plain_postgresql(url: SecretStr) -> SecretStr:
+    scheme, separator, rest = url.get_secret_value().partition("://")
+    if not separator or scheme not in _POSTGRESQL_SPELLINGS:
+        raise ValueError("must be a PostgreSQL address, postgresql://USER@HOST/DATABASE")
+    return SecretStr(f"postgresql://{rest}")
+
+
+def _split_at_commas(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _some_and_each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or len(set(names)) != len(names):
+        raise ValueError("must name at least one environment, each once, such as staging,prod")
+    return names
 
 
 class Settings(BaseSettings):
@@ -27,8 +46,13 @@ class Settings(BaseSettings):
 
     home: Path = Field(default_factory=_default_home)
     env: str = Field(default="development", validation_alias=AliasChoices("AI_INFRA_ENV", "NODE_ENV"))
-    database_url: SecretStr | None = Field(default=None, validation_alias=AliasChoices("AI_INFRA_DATABASE_URL", "DATABASE_URL"))
-    environments: tuple[str, ...] = ("staging", "prod")
+    database_url: Annotated[SecretStr, AfterValidator(_plain_postgresql)] | None = Field(
+        default=None, validation_alias=AliasChoices("AI_INFRA_DATABASE_URL", "DATABASE_URL")
+    )
+    environments: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_some_and_each_once)] = (
+        "staging",
+        "prod",
+    )
 
     artifact_root: str | None = None
     s3_endpoint_url: str | None = None
@@ -66,3 +90,16 @@ class Settings(BaseSettings):
         if self.kms_endpoint and not self.kms_public_key_b64:
             raise ValueError("AI_INFRA_KMS_ENDPOINT needs its key pinned in AI_INFRA_KMS_PUBLIC_KEY_B64")
         return self
+
+
+def environment_named(settings: Settings, name: str) -> str:
+    """Return the configured environment of this name; `production` is another word for `prod`.
+
+    Raises:
+        NotFound: there is none; the message names those there are.
+    """
+    if name in settings.environments:
+        return name
+    if name == "production" and "prod" in settings.environments:
+        return "prod"
+    raise NotFound(f"There is no environment {name!r}; known are {', '.join(settings.environments)}.")

@@ -5,6 +5,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from pydantic import Field
+
 from aiinfra_core.domain.record import Actor, JsonObject, Name, Record, RequestId, Sha256
 
 
@@ -34,7 +36,7 @@ class RegistrationRequest(Record):
     artifact_uri: str
     checksum: Sha256
     training_job_id: UUID | None = None
-    metadata: JsonObject = {}
+    metadata: JsonObject = Field(default_factory=dict)
     manifest_signature_id: str | None = None
     registered_by: Actor
     request_id: RequestId | None = None
@@ -67,14 +69,22 @@ class EvaluationKind(StrEnum):
     CLAIMED = "claimed"
 
 
+class JudgedEvaluation(Record):
+    """The evaluation a promotion is judged on; `digest` covers artifact, kind and metrics."""
+
+    kind: EvaluationKind
+    metrics: dict[str, Any]
+    digest: Sha256
+
+
 class Evaluation(Record):
-    """How an artifact scored; metrics are decimal strings, or whatever a caller claimed, kept as it was said."""
+    """How an artifact scored, kept with its signed statement; metrics are as measured or as they were claimed."""
 
     id: UUID
     artifact_id: UUID
     kind: EvaluationKind
     metrics: dict[str, Any]
     digest: Sha256
-    attestation: Sha256
+    attestation: Sha256 | None
     recorded_by: Actor
     created_at: datetime

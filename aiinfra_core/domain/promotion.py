@@ -1,11 +1,16 @@
 """Promotions: what is asked, what the gate said, how it ended, and which moves a status may make."""
 
+import math
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from aiinfra_core.domain.record import Actor, JsonObject, Name, Record, RequestId, Sha256
+from pydantic import BeforeValidator
+
+from aiinfra_core import canonical_json
+from aiinfra_core.domain.artifact import EvaluationKind
+from aiinfra_core.domain.record import MAX_JSON_DEPTH, Actor, JsonObject, Name, Record, RequestId, Sha256
 
 
 class PromotionStatus(StrEnum):
@@ -39,16 +44,25 @@ ALLOWED_MOVES: dict[PromotionStatus, frozenset[PromotionStatus]] = {
 }
 
 
+def _spell_non_finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else ''}Infinity"
+    if isinstance(value, dict) and canonical_json.depth(value) <= MAX_JSON_DEPTH:
+        return {key: _spell_non_finite(item) for key, item in value.items()}
+    return value
+
+
 class PromotionRequest(Record):
     """Ask to make one registered artifact current in an environment.
 
     `artifact` is an artifact id, `MODEL`, `MODEL:VERSION` or `MODEL@ENVIRONMENT`. Without `evaluation` the newest recorded
-    evaluation of the artifact is judged; with one, it is kept and labelled as claimed.
+    evaluation of the artifact is judged; with one, it is kept and labelled as claimed. NaN and infinities, which JSON does not
+    have, are kept as the texts "NaN", "Infinity" and "-Infinity", so that the refusal they get is recorded.
     """
 
     artifact: str
     environment: str
-    evaluation: JsonObject | None = None
+    evaluation: Annotated[JsonObject, BeforeValidator(_spell_non_finite)] | None = None
     requested_by: Actor
     request_id: RequestId | None = None
 
@@ -81,7 +95,8 @@ class Promotion(Record):
     environment: Name
     status: PromotionStatus
     evaluation: dict[str, Any]
-    evaluation_id: UUID | None
+    evaluation_kind: EvaluationKind | None
+    evaluation_digest: Sha256 | None
     sequence_seen: int
     decision: Decision | None
     reason: str | None

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
 from aiinfra_core import canonical_json
+from aiinfra_core.errors import BadInput
 
 MAX_JSON_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 16
@@ -22,7 +23,7 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"is nested deeper than {MAX_JSON_DEPTH} levels")
     try:
         size = len(canonical_json.dumps(value))
-    except canonical_json.BadInput as error:
+    except BadInput as error:
         raise ValueError(str(error)) from error
     if size > MAX_JSON_BYTES:
         raise ValueError(f"is larger than {MAX_JSON_BYTES} bytes as JSON; put it into a dataset")

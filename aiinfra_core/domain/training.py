@@ -94,5 +94,6 @@ class TrainingJob(Record):
     size_bytes: int | None = None
     metrics: dict[str, Any] | None = None
     training_record_sha256: Sha256 | None = None
+    training_record_uri: str | None = None
     log_uri: str | None = None
     attestation: Sha256 | None = None

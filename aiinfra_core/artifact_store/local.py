@@ -1,0 +1,194 @@
+"""Artifacts in a local directory: built under a hidden name, flushed to disk, then given their name in one step.
+
+While `NAME` is written, `.NAME.partial/` beside it holds what there is so far, under a lock that ends with the writer's
+life: what a killed writer left is removed by the next one, what a living one holds is waited for. What the bytes mean does
+not live here.
+"""
+
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiinfra_core import checksums
+from aiinfra_core.artifact_store import streams
+from aiinfra_core.artifact_store.streams import Hashed, Stream
+from aiinfra_core.domain.artifact import DigestKind
+from aiinfra_core.errors import BadInput, Unavailable
+
+WAIT_FOR_WRITER_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class LocalStore:
+    """The directory that holds every artifact; keys are checked by the caller."""
+
+    root: Path
+
+    def kind(self, key: str) -> DigestKind | None:
+        """Tell what is at a key, if anything."""
+        path = self._inside(key)
+        if not path.exists():
+            return None
+        return DigestKind.DIRECTORY if streams.is_directory(path) else DigestKind.FILE
+
+    def has_sums(self, key: str) -> bool:
+        """Tell whether a finished directory is at a key."""
+        return checksums.sums_beside(self._inside(key)).exists()
+
+    def files(self, key: str) -> list[str]:
+        """Return the relative paths of the files of a directory, byte-sorted."""
+        return streams.files_below(self._inside(key))
+
+    def opened(self, key: str) -> AbstractContextManager[Stream]:
+        """Open the file at a key, or one inside a directory, for reading."""
+        return streams.of_file(self._inside(key))
+
+    def put_file(self, key: str, stream: Stream) -> Hashed:
+        """Store a stream under a key.
+
+        Raises:
+            FileExistsError: something is at the key already.
+        """
+        final = self._inside(key)
+        with building(final) as partial:
+            hashed = write_file(partial / "content", stream)
+            publish_file(partial / "content", final)
+        return hashed
+
+    def put_directory(self, key: str, source: Path, names: list[str]) -> dict[str, Hashed]:
+        """Store the named files of a directory under a key, with the directory's sums beside it.
+
+        Raises:
+            FileExistsError: something is at the key already.
+        """
+        final = self._inside(key)
+        with building(final) as partial:
+            hashed = {}
+            for name in names:
+                with streams.of_source(source / name) as stream:
+                    hashed[name] = write_file(partial / "content" / name, stream)
+            publish_directory(partial, final, checksums.sums_text({name: item.checksum for name, item in hashed.items()}))
+        return hashed
+
+    def _inside(self, key: str) -> Path:
+        root = self.root.resolve()
+        path = root / key
+        if path.resolve() != path:
+            raise BadInput(f"{key} leads out of the artifact store through a symbolic link; name the artifact itself.")
+        return path
+
+
+@contextmanager
+def building(final: Path) -> Iterator[Path]:
+    """Give the one living writer of `final` an empty directory beside it to build in; it is gone afterwards.
+
+    Raises:
+        FileExistsError: something is at `final`.
+        Unavailable: another writer did not finish within `WAIT_FOR_WRITER_SECONDS`.
+    """
+    _make_directories(final.parent)
+    partial = final.parent / f".{final.name}.partial"
+    lock = _locked(partial)
+    try:
+        _empty(partial)
+        if os.path.lexists(final):
+            raise FileExistsError(final)
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
+def write_file(path: Path, stream: Stream) -> Hashed:
+    """Write a stream to a new read-only file and flush it to disk, hashing on the way."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb", buffering=0) as file:
+        hashed = streams.pour(stream, lambda block: _write_whole(file.fileno(), block))
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+    return hashed
+
+
+def publish_file(built: Path, final: Path) -> None:
+    """Give a built file its name, never replacing anything.
+
+    Raises:
+        FileExistsError: something is at `final`.
+    """
+    os.link(built, final)
+    _flush_directory(final.parent)
+
+
+def publish_directory(partial: Path, final: Path, sums: bytes | None) -> None:
+    """Give the directory `partial/content` its name, its sums first: a directory that can be seen is whole.
+
+    Raises:
+        FileExistsError: something is at `final`.
+    """
+    for directory, _, _ in os.walk(partial / "content"):
+        _flush_directory(Path(directory))
+    if sums is not None:
+        write_file(partial / "sums", streams.of_bytes(sums))
+        (partial / "sums").replace(checksums.sums_beside(final))
+    try:
+        (partial / "content").rename(final)
+    except (FileExistsError, NotADirectoryError, OSError) as error:
+        if os.path.lexists(final):
+            raise FileExistsError(final) from error
+        raise
+    _flush_directory(final.parent)
+
+
+# The lock is on the directory itself: a waiter may win the lock on one that its writer has removed since, and starts over.
+def _locked(partial: Path) -> int:
+    deadline = time.monotonic() + WAIT_FOR_WRITER_SECONDS
+    while True:
+        partial.mkdir(mode=0o700, exist_ok=True)
+        try:
+            lock = os.open(partial, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if partial.exists() and partial.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except BlockingIOError:
+            pass
+        os.close(lock)
+        if time.monotonic() > deadline:
+            raise Unavailable("artifact_store", f"Another process has been writing {partial.name} all this time; try again when it is done.")
+        time.sleep(0.02)
+
+
+def _empty(partial: Path) -> None:
+    for child in partial.iterdir():
+        if child.is_dir() and not child.is_symlink():
+            shutil.rmtree(child)
+        else:
+            child.unlink()
+
+
+def _write_whole(descriptor: int, block: memoryview) -> None:
+    while block:
+        block = block[os.write(descriptor, block) :]
+
+
+def _make_directories(directory: Path) -> None:
+    if directory.is_dir():
+        return
+    _make_directories(directory.parent)
+    directory.mkdir(exist_ok=True)
+    _flush_directory(directory.parent)
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

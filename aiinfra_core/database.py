@@ -1,0 +1,113 @@
+"""Connections and transactions. SQL lives in `registry` and `audit_log`; bringing the schema up to date in `migrate`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from aiinfra_core.errors import Misconfigured, Unavailable
+from aiinfra_core.settings import Settings
+
+APP_ROLE = "aiinfra_app"
+
+# The role may exist in the cluster for another database: it is taken on only where it was given its rights.
+_TAKE_ROLE = """
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aiinfra_app')
+   AND to_regclass('audit_events') IS NOT NULL
+   AND (SELECT bool_and(has_table_privilege(r.oid, 'audit_events', 'INSERT') AND pg_has_role(current_user, r.oid, 'MEMBER'))
+        FROM pg_roles r WHERE r.rolname = 'aiinfra_app')
+"""
+
+
+def engine_for(settings: Settings) -> Engine:
+    """Return the process's engine for the configured database.
+
+    Raises:
+        Misconfigured: no database is configured.
+    """
+    if settings.database_url is None:
+        raise Misconfigured("No database is configured; set AI_INFRA_DATABASE_URL.")
+    return _engine(settings.database_url.get_secret_value())
+
+
+@lru_cache(maxsize=16)
+def _engine(url: str) -> Engine:
+    engine = create_engine(url, pool_size=8, max_overflow=24, pool_timeout=30, pool_pre_ping=False, connect_args={"connect_timeout": 10})
+    event.listen(engine, "connect", _take_on_app_role)
+    return engine
+
+
+def _take_on_app_role(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET TIME ZONE 'UTC'")
+        cursor.execute(_TAKE_ROLE)
+        if cursor.fetchone()[0]:
+            cursor.execute(f"SET ROLE {APP_ROLE}")
+    connection.commit()
+
+
+@contextmanager
+def connection(settings: Settings) -> Iterator[Connection]:
+    """Give a connection without a transaction of its own.
+
+    Raises:
+        Unavailable: the database cannot be reached or was lost on the way.
+    """
+    with _lost_database_is_unavailable(), engine_for(settings).connect() as conn:
+        yield conn
+
+
+@contextmanager
+def transaction(settings: Settings) -> Iterator[Connection]:
+    """Give a transaction that commits at the end of the block and rolls back on any error.
+
+    Raises:
+        Unavailable: the database cannot be reached or was lost on the way.
+    """
+    with _lost_database_is_unavailable(), engine_for(settings).begin() as tx:
+        yield tx
+
+
+@contextmanager
+def snapshot(settings: Settings) -> Iterator[Connection]:
+    """Give a transaction that reads one consistent state of the database.
+
+    Raises:
+        Unavailable: the database cannot be reached or was lost on the way.
+    """
+    with connection(settings) as conn, conn.execution_options(isolation_level="REPEATABLE READ").begin():
+        yield conn
+
+
+@contextmanager
+def advisory_lock(settings: Settings, key: int) -> Iterator[Connection]:
+    """Hold a session lock, waiting for it if somebody else has it; give the connection that holds it, outside a transaction.
+
+    The lock goes with the connection: a killed holder lets go of it at once.
+    """
+    with connection(settings) as conn:
+        with conn.begin():
+            conn.execute(select(func.pg_advisory_lock(key)))
+        try:
+            yield conn
+        finally:
+            if not (conn.invalidated or conn.closed):
+                conn.rollback()
+                conn.execute(select(func.pg_advisory_unlock(key)))
+                conn.commit()
+
+
+@contextmanager
+def _lost_database_is_unavailable() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as error:
+        raise Unavailable("database", "The database cannot be reached or was lost on the way; ask again when it is back.") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise Unavailable("database", "The database connection was lost on the way; ask again.") from error
+        raise

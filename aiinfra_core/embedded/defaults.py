@@ -1,0 +1,72 @@
+"""Which settings are missing, and what is filled in for them during development; production gets nothing filled in."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from aiinfra_core.embedded import development_key, postgres
+from aiinfra_core.errors import Misconfigured
+from aiinfra_core.migrate import migrate
+from aiinfra_core.settings import DEVELOPMENT_SIGNER_ID, Settings
+
+
+def current_settings() -> Settings:
+    """Return the settings of the environment with every missing part filled in, starting what has to run for it.
+
+    Raises:
+        Misconfigured: a part is missing, or a development part is named, in production; or a setting is wrong.
+        Unavailable: the embedded PostgreSQL does not start.
+    """
+    settings = Settings()
+    if settings.production:
+        _refuse_development_parts(settings)
+        return settings
+    return settings.model_copy(update=_database(settings) | _artifacts(settings) | _signer(settings))
+
+
+def _database(settings: Settings) -> dict[str, Any]:
+    if settings.database_url is not None:
+        return {}
+    return {"database_url": SecretStr(_migrated(postgres.ensure_running(settings.home)))}
+
+
+@cache
+def _migrated(database_url: str) -> str:
+    migrate(database_url)
+    return database_url
+
+
+def _artifacts(settings: Settings) -> dict[str, Any]:
+    return {} if settings.artifact_root else {"artifact_root": f"{(settings.home.resolve() / 'artifacts').as_uri()}"}
+
+
+def _signer(settings: Settings) -> dict[str, Any]:
+    named = {"signer_id": settings.signer_id or (None if _signs_elsewhere(settings) else DEVELOPMENT_SIGNER_ID)}
+    if settings.signer_uri or settings.signer_key_b64 or settings.kms_endpoint:
+        return named
+    return named | {"signer_uri": f"file:{development_key.ensure(settings.home)}"}
+
+
+def _signs_elsewhere(settings: Settings) -> bool:
+    """Say whether a service signs: it answers with its own name."""
+    return bool(settings.kms_endpoint) or (settings.signer_uri or "").startswith(("http:", "https:"))
+
+
+def _refuse_development_parts(settings: Settings) -> None:
+    home = settings.home
+    needed = {
+        "AI_INFRA_DATABASE_URL": settings.database_url is None or settings.database_url.get_secret_value() == postgres.database_url(home),
+        "AI_INFRA_ARTIFACT_ROOT": not settings.artifact_root,
+        "AI_INFRA_KMS_ENDPOINT": not (settings.signer_uri or settings.signer_key_b64 or settings.kms_endpoint)
+        or _is_development_key(settings.signer_uri),
+        "AI_INFRA_SIGNER_ID": not (settings.signer_id or _signs_elsewhere(settings)),
+    }
+    if missing := [name for name, is_missing in needed.items() if is_missing]:
+        raise Misconfigured(f"AI_INFRA_ENV=production takes no development default; set {', '.join(missing)}.")
+
+
+def _is_development_key(signer_uri: str | None) -> bool:
+    scheme, _, path = (signer_uri or "").partition(":")
+    return scheme == "file" and development_key.is_development_key(Path(path.removeprefix("//")))

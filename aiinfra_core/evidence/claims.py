@@ -1,0 +1,97 @@
+"""The statement each record must have: pure functions from a record to the exact bytes that are, or have to be, signed.
+
+Signing and verifying call the same function, so a record and its signed statement cannot drift apart unnoticed.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from aiinfra_core.domain.artifact import Artifact, DigestKind, Evaluation, StoredArtifact
+from aiinfra_core.domain.promotion import Promotion
+from aiinfra_core.domain.training import DatasetRef, TrainingJob
+from aiinfra_core.errors import BadInput
+from aiinfra_core.evidence import statements
+from aiinfra_core.evidence.statement import Subject
+
+
+def of_training(job: TrainingJob) -> bytes:
+    """Return the provenance of a completed training job.
+
+    Raises:
+        BadInput: the job is not completed.
+    """
+    if not (job.checksum and job.digest_kind and job.training_record_sha256 and job.started_at and job.finished_at):
+        raise BadInput(f"Training job {job.id} is {job.status}; only a completed one has a provenance.")
+    return statements.training(
+        job_id=job.id,
+        spec=job.spec,
+        subject=Subject(job.spec.model, DigestKind(job.digest_kind), job.checksum),
+        training_record_sha256=job.training_record_sha256,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+    )
+
+
+def of_registration(artifact: Artifact, training_attestation: str | None) -> bytes:
+    """Return the registration of an artifact."""
+    return statements.registration(
+        artifact_id=artifact.id,
+        model=artifact.model,
+        subject=subject_of(artifact),
+        artifact_uri=artifact.artifact_uri,
+        metadata=artifact.metadata,
+        registered_by=artifact.registered_by,
+        registered_at=artifact.created_at,
+        training_job_id=artifact.training_job_id,
+        training_attestation=training_attestation,
+        manifest_signature_id=artifact.manifest_signature_id,
+    )
+
+
+def of_evaluation(artifact: Artifact, evaluation: Evaluation, datasets: Sequence[DatasetRef]) -> bytes:
+    """Return the evaluation of an artifact; `datasets` are those it was measured on, none for a claim."""
+    return statements.evaluation(
+        artifact_id=artifact.id,
+        model=artifact.model,
+        subject=subject_of(artifact),
+        kind=evaluation.kind,
+        metrics=evaluation.metrics,
+        evaluation_digest=evaluation.digest,
+        recorded_by=evaluation.recorded_by,
+        evaluated_at=evaluation.created_at,
+        datasets={ref.name: ref.sha256 for ref in datasets},
+    )
+
+
+def of_promotion(promotion: Promotion, artifact: Artifact, input_attestations: Sequence[str], verified_at: datetime) -> bytes:
+    """Return the manifest of a promotion the gate said yes to.
+
+    Raises:
+        BadInput: there is no yes.
+    """
+    if promotion.decision is None or not promotion.decision.allowed:
+        raise BadInput(f"Promotion {promotion.id} has no yes of the gate, so it has no manifest.")
+    return statements.promotion(
+        promotion_id=promotion.id,
+        model=artifact.model,
+        version=artifact.version,
+        environment=promotion.environment,
+        subject=subject_of(artifact),
+        sequence=promotion.sequence_seen + 1,
+        follows=promotion.follows,
+        requested_by=promotion.requested_by,
+        policy_uri=f"urn:ai-infra:policy:{promotion.decision.policy_id or 'unnamed'}",
+        policy_digest=promotion.decision.policy_digest,
+        input_attestations=input_attestations,
+        verified_at=verified_at,
+    )
+
+
+def subject_of(artifact: Artifact) -> Subject:
+    """Return the subject of every statement about an artifact."""
+    return Subject(artifact.model, artifact.digest_kind, artifact.checksum)
+
+
+def stored_subject(model: str, stored: StoredArtifact) -> Subject:
+    """Return the subject of a statement about bytes that are not registered yet."""
+    return Subject(model, stored.digest_kind, stored.checksum)

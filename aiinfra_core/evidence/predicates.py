@@ -1,0 +1,189 @@
+"""The shapes of what a statement may claim, one record per predicate type, under the names of the wire.
+
+Standard predicates (SLSA provenance, verification summary) ignore fields they do not know, as in-toto asks; our own refuse them.
+Building lives in `statements`, reading in `statement`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from aiinfra_core.domain.record import Sha256
+
+TRAINING = "https://slsa.dev/provenance/v1"
+REGISTRATION = "urn:ai-infra:attestation:registration:v1"
+EVALUATION = "urn:ai-infra:attestation:evaluation:v1"
+PROMOTION = "https://slsa.dev/verification_summary/v1"
+PROMOTION_EXTENSION = "urn:ai-infra:attestation:promotion:v1"
+BUILD_TYPE = "urn:ai-infra:build:training:v1"
+VERIFIER = "urn:ai-infra:verifier"
+PROMOTED_LEVEL = "AIINFRA_PROMOTED"
+
+Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
+WholeNumber = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]*)$", max_length=40)]
+
+
+class Standard(BaseModel):
+    """Part of a predicate that others defined."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
+
+
+class Own(BaseModel):
+    """Part of a predicate that we defined."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+
+
+class Sha256Digest(Standard):
+    """A digest set with a SHA-256 in it."""
+
+    sha256: Sha256
+
+
+class GitDigest(Standard):
+    """A digest set with a git commit in it."""
+
+    git_commit: str = Field(pattern=r"^[0-9a-f]{40}$")
+
+
+class Dependency(Standard):
+    """Something the training read, by name and digest."""
+
+    name: str
+    uri: str | None = None
+    digest: Sha256Digest | GitDigest
+
+
+class TrainingParameters(Standard):
+    """What the person who trains asked for; without an entry point the artifact is derived from these alone."""
+
+    model: str
+    code_ref: str
+    entry_point: str | None
+    container_digest: str
+    container_digest_source: Literal["declared"]
+    seed: WholeNumber
+    hyperparams_digest: Sha256Digest
+
+
+class BuildDefinition(Standard):
+    """What was to be built, from what."""
+
+    build_type: Literal["urn:ai-infra:build:training:v1"]
+    external_parameters: TrainingParameters
+    resolved_dependencies: tuple[Dependency, ...]
+
+
+class Builder(Standard):
+    """Which executor ran the job."""
+
+    id: Literal["urn:ai-infra:executor:process", "urn:ai-infra:executor:deterministic"]
+
+
+class BuildMetadata(Standard):
+    """Which job it was and when it ran."""
+
+    invocation_id: str
+    started_on: Timestamp
+    finished_on: Timestamp
+
+
+class RunDetails(Standard):
+    """How the job ran."""
+
+    builder: Builder
+    metadata: BuildMetadata
+
+
+class Training(Standard):
+    """SLSA provenance v1: how an artifact was trained."""
+
+    build_definition: BuildDefinition
+    run_details: RunDetails
+
+
+class Registration(Own):
+    """These bytes were registered under a model's name; the version is allocated later and stands in the audit log."""
+
+    artifact_id: str
+    model: str
+    artifact_uri: str
+    training_job_id: str | None
+    provenance: Literal["recorded", "none"]
+    training_attestation: Sha256 | None
+    metadata_digest: Sha256
+    manifest_signature_id: str | None
+    registered_by: str
+    registered_at: Timestamp
+
+
+class EvaluatedDataset(Own):
+    """Data an evaluation was measured on."""
+
+    name: str
+    sha256: Sha256
+
+
+class Evaluation(Own):
+    """How an artifact scored; `metrics` and `datasets` are null where only `evaluation_digest` had room."""
+
+    artifact_id: str
+    model: str
+    kind: Literal["measured", "claimed"]
+    metrics: dict[str, str] | None
+    datasets: tuple[EvaluatedDataset, ...] | None
+    evaluation_digest: Sha256
+    recorded_by: str
+    evaluated_at: Timestamp
+
+
+class PromotionExtension(Own):
+    """What the verification summary has no words for: who asked, who agreed, and which promotion this one follows."""
+
+    promotion_id: str
+    environment: str
+    sequence: StrictInt = Field(ge=1, lt=2**53)
+    follows: Sha256 | None
+    requested_by: str
+    approvers: tuple[str, ...]
+    rollback: StrictBool
+
+
+class Policy(Standard):
+    """Which policy was applied, and its exact text where the policy has a digest."""
+
+    uri: str
+    digest: Sha256Digest | None = None
+
+
+class InputAttestation(Standard):
+    """A statement that was looked at."""
+
+    uri: str
+    digest: Sha256Digest
+
+
+class Verifier(Standard):
+    """Who verified."""
+
+    id: Literal["urn:ai-infra:verifier"]
+
+
+class Promotion(Standard):
+    """SLSA verification summary v1 with our one extension field."""
+
+    verifier: Verifier
+    time_verified: Timestamp
+    resource_uri: str = Field(pattern=r"^mlmodel://[a-z0-9._-]+/[1-9][0-9]*\?env=[a-z0-9._-]+$")
+    policy: Policy
+    input_attestations: tuple[InputAttestation, ...]
+    verification_result: Literal["PASSED"]
+    verified_levels: tuple[Literal["AIINFRA_PROMOTED"]]
+    slsa_version: str
+    promotion: PromotionExtension = Field(alias=PROMOTION_EXTENSION)
+
+
+Predicate = Training | Registration | Evaluation | Promotion
+SHAPES: dict[str, type[Predicate]] = {TRAINING: Training, REGISTRATION: Registration, EVALUATION: Evaluation, PROMOTION: Promotion}

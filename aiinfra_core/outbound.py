@@ -1,0 +1,156 @@
+"""One careful HTTP POST for the parts we depend on: bounded in time and size, retried only where that can help.
+
+What an answer means does not live here; see `signing.http_proxy` and `policy.sentinelnet`.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import lru_cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+
+import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from aiinfra_core.errors import Misconfigured, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to try: `timeout_seconds` bounds one whole attempt, connecting and reading included."""
+
+    timeout_seconds: float = 5.0
+    attempts: int = 3
+    backoff_seconds: float = 0.2
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A status below 500 and the body; `too_long` when the body passed the limit, which leaves it empty."""
+
+    status: int
+    body: bytes
+    too_long: bool = False
+
+
+def endpoint(setting: str, url: str) -> str:
+    """Return the base URL without a slash at its end.
+
+    Raises:
+        Misconfigured: naming `setting`; it is no http(s) URL, or holds credentials, which would end in logs.
+    """
+    try:
+        parsed = httpx.URL(url.strip())
+    except (httpx.InvalidURL, TypeError):
+        raise Misconfigured(f"{setting} is not a URL; write it like https://host:port.") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise Misconfigured(f"{setting} must be an http:// or https:// URL with a host.")
+    if parsed.userinfo or parsed.query or parsed.fragment:
+        raise Misconfigured(f"{setting} may not hold a user name, password, query or fragment.")
+    return str(parsed).rstrip("/")
+
+
+def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patience: Patience, max_bytes: int) -> Reply:
+    """POST JSON and return the reply; try again on 5xx, connection errors and time-outs, never on anything else.
+
+    Redirects are not followed, cookies not kept, and a compressed body stays as it came.
+
+    Raises:
+        Unavailable: no usable answer after `patience.attempts` attempts; names `part`.
+    """
+    request_headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity", **headers}
+    retrying = Retrying(
+        stop=stop_after_attempt(patience.attempts),
+        wait=wait_exponential_jitter(initial=patience.backoff_seconds, max=10 * patience.backoff_seconds, jitter=patience.backoff_seconds),
+        retry=retry_if_exception_type(Unavailable),
+        before_sleep=_log_retry,
+        reraise=True,
+    )
+    request = httpx.Request("POST", url, content=body, headers=request_headers)
+    try:
+        return retrying(_attempt, part, request, patience, max_bytes)
+    except Unavailable as error:
+        raise Unavailable(
+            part, f"{error} Gave up after {patience.attempts} attempts; check that the {part} runs and is reachable."
+        ) from error
+
+
+def _log_retry(state: RetryCallState) -> None:
+    logger.warning("%s Trying again (attempt %d).", state.outcome.exception() if state.outcome else "", state.attempt_number + 1)
+
+
+def _attempt(part: str, request: httpx.Request, patience: Patience, max_bytes: int) -> Reply:
+    seconds = patience.timeout_seconds
+    try:
+        reply = _within(seconds, lambda: _exchange(request, seconds, max_bytes))
+    except (TimeoutError, httpx.TimeoutException):
+        raise Unavailable(part, f"No whole answer from {request.url.host} within {seconds:g} s.") from None
+    except httpx.TransportError as error:
+        raise Unavailable(part, f"The connection to {request.url.host} failed ({type(error).__name__}: {error}).") from error
+    if reply.status >= 500:
+        raise Unavailable(part, f"{request.url.host} answered HTTP {reply.status}.")
+    return reply
+
+
+# httpx bounds each read but not their sum: a server that sends a byte now and then would hold us for ever.
+def _within(seconds: float, call: Callable[[], Reply]) -> Reply:
+    future: Future[Reply] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="outbound-post", daemon=True).start()
+    return future.result(timeout=seconds)
+
+
+def _exchange(request: httpx.Request, seconds: float, max_bytes: int) -> Reply:
+    deadline = time.monotonic() + seconds
+    request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
+    response = _client().send(request, stream=True, follow_redirects=False)
+    try:
+        return _read(response, deadline, max_bytes)
+    finally:
+        response.close()
+
+
+def _read(response: httpx.Response, deadline: float, max_bytes: int) -> Reply:
+    body = bytearray()
+    for chunk in response.iter_raw():
+        body += chunk
+        if len(body) > max_bytes:
+            return Reply(response.status_code, b"", too_long=True)
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout("the whole answer took too long", request=response.request)
+    return Reply(response.status_code, bytes(body))
+
+
+_creating = threading.Lock()
+
+
+def _client() -> httpx.Client:
+    with _creating:
+        return _new_client()
+
+
+@lru_cache(maxsize=1)
+def _new_client() -> httpx.Client:
+    no_cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
+    return httpx.Client(cookies=no_cookies, limits=httpx.Limits(max_connections=64, max_keepalive_connections=16))
+
+
+# Two processes writing to one connection would read each other's answers.
+def _forget_client() -> None:
+    _creating.release()
+    _new_client.cache_clear()
+
+
+os.register_at_fork(before=_creating.acquire, after_in_parent=_creating.release, after_in_child=_forget_client)

@@ -1,0 +1,189 @@
+"""The ordered steps of a promotion: request, verify_artifact, decide, sign_manifest, apply.
+
+Each takes a promotion id and is idempotent on the promotion's status: done once, asked again it changes nothing. A step that
+finds a no records it with its reason, and the steps after it do nothing. No gate, signer or store is called inside an open
+transaction. What a status may become is `registry.promotions`' business; what the gate thinks is `policy`'s.
+"""
+
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from aiinfra_core import artifact_store, canonical_json, checksums, database, evaluating
+from aiinfra_core.audit_log.sequence import sequence_quietly
+from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
+from aiinfra_core.domain.attestation import Attestation
+from aiinfra_core.domain.promotion import Decision, Pointer, Promotion, PromotionRequest, PromotionStatus
+from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
+from aiinfra_core.evidence import claims
+from aiinfra_core.evidence.attestation import attest, expect
+from aiinfra_core.keys import configured_signer, trusted_keys
+from aiinfra_core.policy import gate
+from aiinfra_core.policy.question import Question
+from aiinfra_core.registry import artifacts, evidence, promotions
+from aiinfra_core.settings import Settings, environment_named
+
+
+def promote(settings: Settings, request: PromotionRequest) -> Promotion:
+    """Take one registered artifact through every step; a yes and a no are both recorded and returned.
+
+    Raises:
+        NotFound: the artifact or the environment does not exist.
+        Conflict: the request id was used for another promotion.
+        Unavailable: the database was lost on the way; the same call continues where it stood.
+    """
+    promotion_id = request_promotion(settings, request)
+    verify_artifact(settings, promotion_id)
+    decide(settings, promotion_id)
+    sign_manifest(settings, promotion_id)
+    return apply_promotion(settings, promotion_id)
+
+
+def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
+    """Record that somebody asks for a promotion and return its id.
+
+    Without a request id of its own the request is (artifact, environment, evaluation, pointer sequence seen); asking again for
+    what is already current gives the promotion that made it so.
+    """
+    environment = environment_named(settings, request.environment)
+    with database.transaction(settings) as tx:
+        artifact = artifacts.find(tx, request.artifact)
+        evaluation = evaluating.evaluation_to_judge(tx, artifact, request.evaluation)
+        pointer = promotions.pointer(tx, environment, artifact.model)
+        if request.request_id is None and (current := _already_current(tx, pointer, artifact, evaluation)):
+            return current
+        return promotions.request(
+            tx,
+            artifact=artifact,
+            environment=environment,
+            evaluation=evaluation,
+            pointer=pointer,
+            requested_by=request.requested_by,
+            request_id=request.request_id or _default_request_id(artifact, environment, evaluation, pointer),
+            at=_now(),
+        )
+
+
+def verify_artifact(settings: Settings, promotion_id: UUID) -> Promotion:
+    """Read the artifact's bytes and its signed registration again; anything but what was registered is a no."""
+    promotion, artifact = _load(settings, promotion_id)
+    if promotion.status is not PromotionStatus.REQUESTED or promotion.decision is not None:
+        return promotion
+    try:
+        artifact_store.verify(artifact_store.location(settings), artifact.artifact_uri, artifact.checksum)
+        _verify_registration(settings, artifact)
+    except Unavailable as error:
+        return _refuse_unavailable(settings, promotion_id, error)
+    except (BadInput, EvidenceBroken) as error:
+        return _refuse(settings, promotion_id, f"artifact: {error}")
+    return promotion
+
+
+def decide(settings: Settings, promotion_id: UUID) -> Decision | None:
+    """Ask the gate once about this promotion and record its whole answer; asked again, return the recorded one."""
+    promotion, artifact = _load(settings, promotion_id)
+    if promotion.status is not PromotionStatus.REQUESTED or promotion.decision is not None:
+        return promotion.decision
+    decision = gate.decide(settings, _question(promotion, artifact))
+    with database.transaction(settings) as tx:
+        promotion = promotions.record_decision(tx, promotion_id, decision, at=_now())
+    return promotion.decision
+
+
+def sign_manifest(settings: Settings, promotion_id: UUID) -> Promotion:
+    """Sign the manifest of an allowed promotion for the sequence after the one it saw; never sign twice."""
+    promotion, artifact = _load(settings, promotion_id)
+    if promotion.status is not PromotionStatus.REQUESTED or promotion.decision is None or not promotion.decision.allowed:
+        return promotion
+    at = _now()
+    try:
+        manifest = _signed_manifest(settings, promotion, artifact, at)
+    except Unavailable as error:
+        return _refuse_unavailable(settings, promotion_id, error)
+    with database.transaction(settings) as tx:
+        return promotions.approve(tx, promotion_id, manifest, at=at)
+
+
+def apply_promotion(settings: Settings, promotion_id: UUID) -> Promotion:
+    """Verify the stored manifest and swap the pointer; a promotion that lost the race becomes superseded."""
+    promotion, artifact = _load(settings, promotion_id)
+    if promotion.status is PromotionStatus.APPROVED:
+        try:
+            _verify_manifest(settings, promotion, artifact)
+        except (BadInput, EvidenceBroken) as error:
+            promotion = _refuse(settings, promotion_id, f"manifest: {error}")
+        else:
+            with database.transaction(settings) as tx:
+                promotion = promotions.apply(tx, promotion_id, at=_now())
+    sequence_quietly(settings, configured_signer)
+    return promotion
+
+
+def _already_current(tx: Connection, pointer: Pointer | None, artifact: Artifact, evaluation: JudgedEvaluation | None) -> UUID | None:
+    if pointer is None or pointer.artifact_id != artifact.id:
+        return None
+    judged = promotions.get(tx, pointer.promotion_id).evaluation_digest
+    return pointer.promotion_id if judged == (evaluation.digest if evaluation else None) else None
+
+
+def _default_request_id(artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, pointer: Pointer | None) -> str:
+    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, pointer.sequence if pointer else 0]
+    return "promote:" + checksums.sha256_hex(canonical_json.dumps(identity))
+
+
+def _load(settings: Settings, promotion_id: UUID) -> tuple[Promotion, Artifact]:
+    with database.transaction(settings) as tx:
+        promotion = promotions.get(tx, promotion_id)
+        return promotion, artifacts.get(tx, promotion.artifact_id)
+
+
+def _question(promotion: Promotion, artifact: Artifact) -> Question:
+    return Question(
+        request_id=str(promotion.id),
+        actor=promotion.requested_by,
+        artifact_id=artifact.id,
+        model=artifact.model,
+        version=artifact.version,
+        digest=artifact.checksum,
+        environment=promotion.environment,
+        evaluation=promotion.evaluation,
+        promotion_id=promotion.id,
+        manifest_signature_id=artifact.manifest_signature_id,
+    )
+
+
+def _verify_registration(settings: Settings, artifact: Artifact) -> None:
+    with database.transaction(settings) as tx:
+        kept = evidence.of_registration(tx, artifact)
+    expect(kept.envelope, trusted_keys(settings), kept.expected)
+
+
+def _verify_manifest(settings: Settings, promotion: Promotion, artifact: Artifact) -> None:
+    with database.transaction(settings) as tx:
+        kept = evidence.of_promotion(tx, promotion, artifact)
+    expect(kept.envelope, trusted_keys(settings), kept.expected)
+
+
+def _signed_manifest(settings: Settings, promotion: Promotion, artifact: Artifact, at: datetime) -> Attestation:
+    evaluating.record_judged(settings, promotion, artifact)
+    with database.transaction(settings) as tx:
+        inputs = evidence.inputs_of(tx, promotion, artifact)
+    return attest(claims.of_promotion(promotion, artifact, inputs, at), configured_signer(settings))
+
+
+def _refuse(settings: Settings, promotion_id: UUID, reason: str) -> Promotion:
+    with database.transaction(settings) as tx:
+        return promotions.reject(tx, promotion_id, reason, at=_now())
+
+
+# With the database gone nothing can be recorded: the caller hears it and may ask again.
+def _refuse_unavailable(settings: Settings, promotion_id: UUID, error: Unavailable) -> Promotion:
+    if error.part == "database":
+        raise error
+    with database.transaction(settings) as tx:
+        return promotions.reject(tx, promotion_id, str(error), unavailable=error.part, at=_now())
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

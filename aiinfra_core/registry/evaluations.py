@@ -1,0 +1,64 @@
+"""How artifacts scored: measured by the pipeline, or claimed by a caller and labelled so."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from aiinfra_core import canonical_json
+from aiinfra_core.audit_log.append import append
+from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
+from aiinfra_core.domain.attestation import Attestation
+from aiinfra_core.registry import attestations
+from aiinfra_core.registry.rows import every, first, insert_row
+from aiinfra_core.tables import evaluations, models
+
+
+def record(tx: Connection, artifact: Artifact, evaluation: Evaluation, attestation: Attestation) -> Evaluation:
+    """Keep a signed evaluation; the same one (by digest) is kept once, the first time it came."""
+    tx.execute(select(models.c.name).where(models.c.name == artifact.model).with_for_update())
+    if kept := by_digest(tx, artifact.id, evaluation.digest):
+        return kept
+    at = evaluation.created_at
+    statement = attestations.keep(tx, attestation, at)
+    text = canonical_json.dumps(evaluation.metrics).decode()
+    row = insert_row(tx, evaluations, **{**evaluation.model_dump(), "metrics": text, "attestation": attestation.digest})
+    append(
+        tx,
+        "evaluation.recorded",
+        at=at,
+        actor=evaluation.recorded_by,
+        request_id=f"evaluate:{evaluation.digest}",
+        subject=str(artifact.id),
+        rows={"evaluations": row, "attestations": statement},
+        digests={"evaluation": evaluation.digest, "statement": attestation.digest},
+    )
+    return _evaluation(row)
+
+
+def by_digest(tx: Connection, artifact_id: UUID, digest: str) -> Evaluation | None:
+    """Return the evaluation of an artifact with this digest, if it is recorded."""
+    same = (evaluations.c.artifact_id == artifact_id) & (evaluations.c.digest == digest)
+    return _or_none(first(tx, select(evaluations).where(same)))
+
+
+def newest_measured(tx: Connection, artifact_id: UUID) -> Evaluation | None:
+    """Return the newest evaluation the pipeline measured on an artifact, if there is one."""
+    measured = (evaluations.c.artifact_id == artifact_id) & (evaluations.c.kind == EvaluationKind.MEASURED)
+    query = select(evaluations).where(measured).order_by(evaluations.c.created_at.desc()).limit(1)
+    return _or_none(first(tx, query))
+
+
+def of_artifact(tx: Connection, artifact_id: UUID) -> list[Evaluation]:
+    """Return the evaluations of an artifact, oldest first."""
+    query = select(evaluations).where(evaluations.c.artifact_id == artifact_id).order_by(evaluations.c.created_at, evaluations.c.id)
+    return [_evaluation(row) for row in every(tx, query)]
+
+
+def _or_none(row: Mapping[str, Any] | None) -> Evaluation | None:
+    return None if row is None else _evaluation(row)
+
+
+def _evaluation(row: Mapping[str, Any]) -> Evaluation:
+    return Evaluation(**{**row, "metrics": canonical_json.loads(row["metrics"])})

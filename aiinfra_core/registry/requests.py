@@ -1,0 +1,52 @@
+"""Make a write happen once: the first to claim a request id does it, everybody after gets what it made."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.postgresql import insert
+
+from aiinfra_core import canonical_json, checksums
+from aiinfra_core.errors import Conflict
+from aiinfra_core.tables import request_ids
+
+
+def claim(tx: Connection, operation: str, request_id: str, body: dict[str, Any], subject_id: UUID, at: datetime) -> UUID:
+    """Return `subject_id` when this request is new, and the first subject when it was asked before.
+
+    A concurrent claim of the same request waits here until the first one commits or rolls back.
+
+    Raises:
+        Conflict: the request id was used for another body.
+    """
+    values = {"operation": operation, "request_id": request_id, "subject_id": subject_id, "created_at": at, "body_digest": _digest(body)}
+    if tx.execute(insert(request_ids).values(**values).on_conflict_do_nothing()).rowcount:
+        return subject_id
+    first = earlier(tx, operation, request_id, body)
+    assert first is not None  # noqa: S101 - the insert found it, and nobody deletes it while we look
+    return first
+
+
+def earlier(tx: Connection, operation: str, request_id: str, body: dict[str, Any]) -> UUID | None:
+    """Return the subject this request made earlier, or None when it is new.
+
+    Raises:
+        Conflict: the request id was used for another body.
+    """
+    same = (request_ids.c.operation == operation) & (request_ids.c.request_id == request_id)
+    first = tx.execute(select(request_ids.c.body_digest, request_ids.c.subject_id).where(same)).one_or_none()
+    if first is None:
+        return None
+    if first.body_digest != _digest(body):
+        raise Conflict(f"Request id {request_id} was used before for another {operation}; choose a new one.")
+    return UUID(str(first.subject_id))
+
+
+def _digest(body: dict[str, Any]) -> str:
+    return checksums.sha256_hex(canonical_json.dumps(body))
+
+
+def release(tx: Connection, operation: str, subject_id: UUID) -> None:
+    """Let a request be asked again, because a part it needed was unavailable."""
+    tx.execute(delete(request_ids).where((request_ids.c.operation == operation) & (request_ids.c.subject_id == subject_id)))

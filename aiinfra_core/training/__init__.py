@@ -1,0 +1,16 @@
+"""Training: from a spec that names everything to bytes that can be made again.
+
+`execute` is the front door: it chooses the executor and returns what came of it, without touching a database.
+
+    code            pins a work tree to a commit; puts exactly that commit's files into a clean directory
+    git             runs git so that nobody's configuration, hooks or prompts take part
+    datasets        fetches each dataset once into a content-addressed cache and verifies it whenever it is used
+    dataset_sources where a dataset's bytes come from: files, HTTP, S3
+    environment     what the interpreter and the installed packages are, with a digest
+    process         runs the entry point with nothing inherited, a time limit and a captured log
+    supervisor      the small program between us and the entry point, which leaves no process behind
+    outcome         what a finished run wrote: its output, its metrics, and what it should not have touched
+    deterministic   the other executor: an artifact derived from the declared inputs alone
+
+What a job's status is, and where the output is stored, is decided elsewhere (`registry`, `artifact_store`).
+"""

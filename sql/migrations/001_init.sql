@@ -1,0 +1,268 @@
+-- Applies to an empty database with plain psql:  psql "$DATABASE_URL" -f sql/migrations/001_init.sql
+-- Safe to start by mistake: it refuses tables of these names that it did not make, and does all or nothing.
+
+BEGIN;
+
+DO $$
+DECLARE
+  taken text;
+BEGIN
+  IF to_regclass('schema_migrations') IS NOT NULL THEN
+    RAISE EXCEPTION 'a schema is already here; continue with: aiinfra migrate';
+  END IF;
+  SELECT string_agg(name, ', ') INTO taken FROM unnest(ARRAY[
+    'aiinfra_migrations', 'request_ids', 'attestations', 'training_jobs', 'models',
+    'model_artifacts', 'evaluations', 'model_promotions', 'environment_pointers', 'audit_outbox',
+    'audit_events'
+  ]) AS name WHERE to_regclass(name) IS NOT NULL;
+  IF taken IS NOT NULL THEN
+    RAISE EXCEPTION 'this database already has tables that are not ours: %; use an empty database', taken;
+  END IF;
+END $$;
+CREATE TABLE aiinfra_migrations (
+  name        text PRIMARY KEY,
+  applied_at  timestamptz NOT NULL DEFAULT now()
+);
+
+-- One row per write that was asked for: the same request id gives the same subject, another body under it is refused.
+CREATE TABLE request_ids (
+  operation    text NOT NULL,
+  request_id   text NOT NULL,
+  body_digest  text NOT NULL,
+  subject_id   uuid NOT NULL,
+  created_at   timestamptz NOT NULL,
+  PRIMARY KEY (operation, request_id)
+);
+
+-- Signed statements; envelope holds the exact bytes that were signed, digest is the SHA-256 of its payload.
+CREATE TABLE attestations (
+  digest          text PRIMARY KEY CHECK (digest ~ '^[0-9a-f]{64}$'),
+  predicate_type  text NOT NULL,
+  subject_checksum text NOT NULL,
+  envelope        bytea NOT NULL,
+  signer_id       text NOT NULL,
+  created_at      timestamptz NOT NULL
+);
+CREATE INDEX attestations_by_subject ON attestations (subject_checksum);
+
+CREATE TABLE training_jobs (
+  id                      uuid PRIMARY KEY,
+  request_id              text NOT NULL,
+  model                   text NOT NULL,
+  code_ref                text NOT NULL,
+  container_digest        text NOT NULL,
+  entry_point             text,
+  hyperparams             json NOT NULL,
+  dataset_refs            json NOT NULL,
+  seed                    bigint NOT NULL,
+  spec_digest             text NOT NULL,
+  requested_by            text NOT NULL,
+  status                  text NOT NULL CHECK (status IN ('queued', 'running', 'completed', 'failed')),
+  created_at              timestamptz NOT NULL,
+  updated_at              timestamptz NOT NULL,
+  started_at              timestamptz,
+  finished_at             timestamptz,
+  exit_code               integer,
+  error                   text,
+  artifact_uri            text,
+  digest_kind             text CHECK (digest_kind IN ('sha256', 'dirHash')),
+  checksum                text CHECK (checksum ~ '^[0-9a-f]{64}$'),
+  size_bytes              bigint,
+  metrics                 json,
+  training_record_sha256  text,
+  training_record_uri     text,
+  log_uri                 text,
+  attestation             text REFERENCES attestations (digest),
+  CHECK (status <> 'completed' OR (checksum IS NOT NULL AND artifact_uri IS NOT NULL AND attestation IS NOT NULL)),
+  CHECK (status <> 'failed' OR error IS NOT NULL)
+);
+CREATE INDEX training_jobs_newest ON training_jobs (created_at DESC, id DESC);
+CREATE INDEX training_jobs_by_status ON training_jobs (status, created_at);
+
+CREATE TABLE models (
+  name          text PRIMARY KEY,
+  last_version  integer NOT NULL CHECK (last_version >= 0),
+  created_at    timestamptz NOT NULL
+);
+
+CREATE TABLE model_artifacts (
+  id                     uuid PRIMARY KEY,
+  model                  text NOT NULL REFERENCES models (name),
+  version                integer NOT NULL CHECK (version > 0),
+  training_job_id        uuid REFERENCES training_jobs (id),
+  artifact_uri           text NOT NULL,
+  digest_kind            text NOT NULL CHECK (digest_kind IN ('sha256', 'dirHash')),
+  checksum               text NOT NULL CHECK (checksum ~ '^[0-9a-f]{64}$'),
+  size_bytes             bigint NOT NULL CHECK (size_bytes >= 0),
+  metadata               json NOT NULL,
+  manifest_signature_id  text,
+  signer_id              text NOT NULL,
+  signature              text NOT NULL,
+  attestation            text NOT NULL REFERENCES attestations (digest),
+  registered_by          text NOT NULL,
+  created_at             timestamptz NOT NULL,
+  UNIQUE (model, version)
+);
+CREATE INDEX model_artifacts_newest ON model_artifacts (created_at DESC, id DESC);
+CREATE INDEX model_artifacts_by_checksum ON model_artifacts (checksum);
+CREATE INDEX model_artifacts_by_job ON model_artifacts (training_job_id);
+
+CREATE TABLE evaluations (
+  id           uuid PRIMARY KEY,
+  artifact_id  uuid NOT NULL REFERENCES model_artifacts (id),
+  kind         text NOT NULL CHECK (kind IN ('measured', 'claimed')),
+  metrics      json NOT NULL,
+  digest       text NOT NULL CHECK (digest ~ '^[0-9a-f]{64}$'),
+  attestation  text NOT NULL REFERENCES attestations (digest),
+  recorded_by  text NOT NULL,
+  created_at   timestamptz NOT NULL,
+  UNIQUE (artifact_id, digest)
+);
+
+CREATE TABLE model_promotions (
+  id             uuid PRIMARY KEY,
+  request_id     text NOT NULL,
+  artifact_id    uuid NOT NULL REFERENCES model_artifacts (id),
+  model          text NOT NULL REFERENCES models (name),
+  environment    text NOT NULL,
+  status         text NOT NULL CHECK (status IN ('requested', 'pending_approval', 'approved', 'applied', 'rejected', 'expired',
+                                                 'superseded', 'rolled_back')),
+  evaluation         json NOT NULL,
+  evaluation_kind    text CHECK (evaluation_kind IN ('measured', 'claimed')),
+  evaluation_digest  text CHECK (evaluation_digest ~ '^[0-9a-f]{64}$'),
+  sequence_seen  bigint NOT NULL CHECK (sequence_seen >= 0),
+  follows        text REFERENCES attestations (digest),
+  decision       json,
+  reason         text,
+  requested_by   text NOT NULL,
+  manifest       text REFERENCES attestations (digest),
+  signature      text,
+  signer_id      text,
+  created_at     timestamptz NOT NULL,
+  updated_at     timestamptz NOT NULL,
+  applied_at     timestamptz,
+  CHECK (status NOT IN ('approved', 'applied') OR (decision IS NOT NULL AND manifest IS NOT NULL AND signature IS NOT NULL)),
+  CHECK (status <> 'rejected' OR reason IS NOT NULL),
+  CHECK ((status IN ('applied', 'rolled_back')) = (applied_at IS NOT NULL))
+);
+CREATE INDEX model_promotions_by_artifact ON model_promotions (artifact_id, created_at DESC);
+CREATE INDEX model_promotions_by_place ON model_promotions (environment, model, created_at DESC);
+
+-- What is current. sequence rises by one with every change; apply compares and swaps it under the row lock.
+CREATE TABLE environment_pointers (
+  environment   text NOT NULL,
+  model         text NOT NULL REFERENCES models (name),
+  sequence      bigint NOT NULL CHECK (sequence > 0),
+  promotion_id  uuid NOT NULL UNIQUE REFERENCES model_promotions (id),
+  artifact_id   uuid NOT NULL REFERENCES model_artifacts (id),
+  updated_at    timestamptz NOT NULL,
+  PRIMARY KEY (environment, model)
+);
+
+-- Events wait here from the transaction that made them until the sequencer has put them into the chain.
+CREATE TABLE audit_outbox (
+  id          bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  event_type  text NOT NULL,
+  payload     json NOT NULL
+);
+
+CREATE TABLE audit_events (
+  seq         bigint PRIMARY KEY CHECK (seq > 0),
+  id          uuid NOT NULL UNIQUE,
+  event_type  text NOT NULL,
+  payload     json NOT NULL,
+  prev_hash   text UNIQUE,
+  hash        text NOT NULL UNIQUE,
+  signature   text NOT NULL,
+  signer_id   text NOT NULL,
+  ts          timestamptz NOT NULL,
+  created_at  timestamptz NOT NULL UNIQUE,
+  metadata    json NOT NULL,
+  version     integer NOT NULL
+);
+
+-- The guards below are the second line: the first is the role of sql/roles.sql, which may not do these things at all.
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+-- Arguments: the columns that may change.
+CREATE FUNCTION only_these_columns_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF (to_jsonb(NEW) - TG_ARGV) IS DISTINCT FROM (to_jsonb(OLD) - TG_ARGV) THEN
+    RAISE EXCEPTION '% lets only % change', TG_TABLE_NAME, array_to_string(TG_ARGV, ', ') USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $$;
+
+-- Arguments: the allowed moves as 'from>to'.
+CREATE FUNCTION only_these_moves() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.status IS DISTINCT FROM OLD.status AND NOT (OLD.status || '>' || NEW.status) = ANY (TG_ARGV) THEN
+    RAISE EXCEPTION '% may not move from % to %', TG_TABLE_NAME, OLD.status, NEW.status USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE FUNCTION version_rises_by_one() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.last_version <> OLD.last_version + 1 THEN
+    RAISE EXCEPTION 'versions of % have no gaps: % cannot follow %', NEW.name, NEW.last_version, OLD.last_version USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE FUNCTION sequence_rises_by_one() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF NEW.sequence <> OLD.sequence + 1 THEN
+    RAISE EXCEPTION 'the pointer of % in % moves by one: % cannot follow %', NEW.model, NEW.environment, NEW.sequence, OLD.sequence
+      USING ERRCODE = 'check_violation';
+  END IF;
+  RETURN NEW;
+END $$;
+
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON model_artifacts FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON model_artifacts EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON evaluations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON evaluations EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON attestations FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON attestations EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON audit_events FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON audit_events EXECUTE FUNCTION refuse_change();
+
+CREATE TRIGGER no_delete BEFORE DELETE ON training_jobs FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON training_jobs EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER state_columns BEFORE UPDATE ON training_jobs FOR EACH ROW EXECUTE FUNCTION only_these_columns_change(
+  'status', 'updated_at', 'started_at', 'finished_at', 'exit_code', 'error', 'artifact_uri', 'digest_kind', 'checksum', 'size_bytes',
+  'metrics', 'training_record_sha256', 'training_record_uri', 'log_uri', 'attestation');
+CREATE TRIGGER moves BEFORE UPDATE ON training_jobs FOR EACH ROW EXECUTE FUNCTION only_these_moves(
+  'queued>running', 'running>completed', 'running>failed');
+
+CREATE TRIGGER no_delete BEFORE DELETE ON models FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON models EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER state_columns BEFORE UPDATE ON models FOR EACH ROW EXECUTE FUNCTION only_these_columns_change('last_version');
+CREATE TRIGGER moves BEFORE UPDATE ON models FOR EACH ROW EXECUTE FUNCTION version_rises_by_one();
+
+CREATE TRIGGER no_delete BEFORE DELETE ON model_promotions FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON model_promotions EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER state_columns BEFORE UPDATE ON model_promotions FOR EACH ROW EXECUTE FUNCTION only_these_columns_change(
+  'status', 'decision', 'reason', 'manifest', 'signature', 'signer_id', 'updated_at', 'applied_at');
+CREATE TRIGGER moves BEFORE UPDATE ON model_promotions FOR EACH ROW EXECUTE FUNCTION only_these_moves(
+  'requested>pending_approval', 'requested>approved', 'requested>rejected', 'requested>superseded',
+  'pending_approval>approved', 'pending_approval>rejected', 'pending_approval>expired', 'pending_approval>superseded',
+  'approved>applied', 'approved>rejected', 'approved>expired', 'approved>superseded', 'applied>rolled_back');
+
+CREATE TRIGGER no_delete BEFORE DELETE ON environment_pointers FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON environment_pointers EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER state_columns BEFORE UPDATE ON environment_pointers FOR EACH ROW EXECUTE FUNCTION only_these_columns_change(
+  'sequence', 'promotion_id', 'artifact_id', 'updated_at');
+CREATE TRIGGER moves BEFORE UPDATE ON environment_pointers FOR EACH ROW EXECUTE FUNCTION sequence_rises_by_one();
+
+CREATE TRIGGER no_update BEFORE UPDATE ON audit_outbox FOR EACH ROW EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER no_update BEFORE UPDATE ON request_ids FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+INSERT INTO schema_migrations (name) VALUES ('001_init');
+
+COMMIT;

@@ -1,0 +1,32 @@
+-- The role every connection of the product takes on: it may add, and change state columns, and nothing else.
+-- Repeatable: run it after each migration, as the owner of the tables, who needs CREATEROLE only the first time.
+
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aiinfra_app') THEN
+    CREATE ROLE aiinfra_app NOLOGIN;
+  END IF;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN
+  NULL; -- somebody else made it at the same moment
+END $$;
+
+DO $$
+BEGIN
+  IF NOT pg_has_role(current_user, 'aiinfra_app', 'MEMBER') THEN
+    EXECUTE format('GRANT aiinfra_app TO %I', current_user);
+  END IF;
+END $$;
+
+DO $$
+BEGIN
+  EXECUTE format('GRANT USAGE ON SCHEMA %I TO aiinfra_app', current_schema());
+END $$;
+GRANT SELECT ON aiinfra_migrations TO aiinfra_app;
+GRANT SELECT, INSERT, DELETE ON request_ids, audit_outbox TO aiinfra_app;
+GRANT SELECT, INSERT ON attestations, training_jobs, models, model_artifacts, evaluations, model_promotions, environment_pointers,
+  audit_events TO aiinfra_app;
+GRANT UPDATE (status, updated_at, started_at, finished_at, exit_code, error, artifact_uri, digest_kind, checksum, size_bytes, metrics,
+  training_record_sha256, training_record_uri, log_uri, attestation) ON training_jobs TO aiinfra_app;
+GRANT UPDATE (last_version) ON models TO aiinfra_app;
+GRANT UPDATE (status, decision, reason, manifest, signature, signer_id, updated_at, applied_at) ON model_promotions TO aiinfra_app;
+GRANT UPDATE (sequence, promotion_id, artifact_id, updated_at) ON environment_pointers TO aiinfra_app;

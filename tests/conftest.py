@@ -1,0 +1,27 @@
+"""What every test gets: an environment without settings, and a home of its own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from aiinfra_core.embedded import postgres, prefect_server
+
+pytest_plugins = ["tests.simulators.postgres"]
+
+_SETTINGS = ("AI_INFRA_", "AWS_", "REQUIRE_", "XDG_")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Keep the developer's settings and state out of the test, and end what it started in its home; the folder is not made."""
+    for name in list(os.environ):
+        if name.startswith(_SETTINGS) or name in ("DATABASE_URL", "NODE_ENV"):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AI_INFRA_HOME", str(folder))
+    yield folder
+    postgres.stop(folder)
+    prefect_server.stop(folder)
