@@ -15,6 +15,7 @@ from aiinfra_core.errors import BadInput
 
 MAX_DEPTH = 64
 _MAX_ERROR_TEXT = 120
+_MAX_WHOLE_DIGITS = 22  # with a sign; RFC 8785 writes longer ones with an exponent
 
 
 def dumps(value: Any) -> bytes:
@@ -35,7 +36,8 @@ def dumps(value: Any) -> bytes:
 def loads(data: bytes | str, *, what: str = "JSON") -> Any:
     """Read JSON, refusing duplicate keys, NaN, infinities, text that is not Unicode and nesting deeper than `MAX_DEPTH`.
 
-    Bytes are UTF-8 without a byte order mark. Integers keep every digit; `dumps` refuses those of 2^53 or more.
+    Bytes are UTF-8 without a byte order mark. An integer of 2^53 or more is a float where `dumps` wrote one so (1e20), so that
+    everything written can be read and written again; any other keeps its digits, and `dumps` refuses it.
 
     Raises:
         BadInput: with the reason, naming `what` was read.
@@ -56,7 +58,7 @@ def loads(data: bytes | str, *, what: str = "JSON") -> Any:
 
     try:
         text = data if isinstance(data, str) else data.decode()
-        value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant, parse_float=finite)
+        value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant, parse_float=finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{what} is not readable as JSON: {type(error).__name__}.") from error
     if depth(value) > MAX_DEPTH:
@@ -72,6 +74,13 @@ def depth(value: Any) -> int:
         deepest += 1
         containers = [child for item in containers for child in _containers(item.values() if isinstance(item, dict) else item)]
     return deepest
+
+
+def _whole(text: str) -> int | float:
+    number = int(text)
+    if abs(number) < 2**53 or len(text) > _MAX_WHOLE_DIGITS or rfc8785.dumps(float(number)) != text.encode():
+        return number
+    return float(number)
 
 
 def _containers(items: Iterable[Any]) -> list[Any]:

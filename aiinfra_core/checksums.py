@@ -8,6 +8,9 @@ from collections.abc import Mapping
 
 from aiinfra_core.errors import BadInput
 
+SUMS_SUFFIX = ".SHA256SUMS"
+"""What the file beside a stored directory is called: the directory's own name and this."""
+
 
 def sha256_hex(data: bytes) -> str:
     """Return the hex SHA-256 of bytes."""
@@ -21,9 +24,9 @@ def sums_text(files: Mapping[str, str]) -> bytes:
         files: relative POSIX path -> hex SHA-256 of the file's bytes.
 
     Raises:
-        BadInput: a path holds a newline or backslash, is absolute, or has an empty, `.` or `..` part.
+        BadInput: `checked_path` refuses a path.
     """
-    lines = [f"{files[path]}  {checked_path(path)}\n" for path in sorted(files, key=str.encode)]
+    lines = [f"{files[path]}  {path}\n" for path in sorted(map(checked_path, files), key=str.encode)]
     return "".join(lines).encode()
 
 
@@ -36,12 +39,13 @@ def checked_path(path: str) -> str:
     """Return the path if it may name a file of an artifact.
 
     Raises:
-        BadInput: it could not be listed unambiguously or could leave the directory.
+        BadInput: it could not be listed unambiguously (a newline or backslash; `-`, which `sha256sum` takes for its standard
+            input) or could leave the directory (absolute, or with an empty, `.` or `..` part).
     """
     try:
         path.encode()
     except UnicodeEncodeError as error:
         raise BadInput("A file name in the artifact is not UTF-8; rename it.") from error
-    if "\n" in path or "\r" in path or "\\" in path or any(part in ("", ".", "..") for part in path.split("/")):
+    if path == "-" or set(path) & set("\n\r\\\0") or any(part in ("", ".", "..") for part in path.split("/")):
         raise BadInput(f"An artifact may not hold a file named {path!r}; rename it.")
     return path

@@ -5,6 +5,7 @@ What an answer means does not live here; see `signing.http_proxy` and `policy.se
 
 import logging
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 from aiinfra_core.errors import Misconfigured, Unavailable
 
 logger = logging.getLogger(__name__)
+_HOST = re.compile(r"[0-9a-f.]*:[0-9a-f:.]*|([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")  # an IPv6 address, or a name
+_MAX_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def endpoint(setting: str, url: str) -> str:
         parsed = httpx.URL(url.strip())
     except (httpx.InvalidURL, TypeError):
         raise Misconfigured(f"{setting} is not a URL; write it like https://host:port.") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not _HOST.fullmatch(parsed.raw_host.decode()) or (parsed.port or 1) > _MAX_PORT:
         raise Misconfigured(f"{setting} must be an http:// or https:// URL with a host.")
     if parsed.userinfo or parsed.query or parsed.fragment:
         raise Misconfigured(f"{setting} may not hold a user name, password, query or fragment.")
@@ -67,7 +70,7 @@ def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patien
     request_headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity", **headers}
     retrying = Retrying(
         stop=stop_after_attempt(patience.attempts),
-        wait=wait_exponential_jitter(initial=patience.backoff_seconds, max=10 * patience.backoff_seconds, jitter=patience.backoff_seconds),
+        wait=wait_exponential_jitter(multiplier=patience.backoff_seconds, max=10 * patience.backoff_seconds, jitter=patience.backoff_seconds),
         retry=retry_if_exception_type(Unavailable),
         before_sleep=_log_retry,
         reraise=True,

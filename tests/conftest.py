@@ -8,7 +8,7 @@ import pytest
 
 from aiinfra_core.embedded import postgres, prefect_server
 
-pytest_plugins = ["tests.simulators.postgres"]
+pytest_plugins = ["tests.simulators.postgres", "tests.simulators.prefect_api"]
 
 _SETTINGS = ("AI_INFRA_", "AWS_", "REQUIRE_", "XDG_")
 

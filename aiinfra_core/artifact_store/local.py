@@ -5,6 +5,7 @@ life: what a killed writer left is removed by the next one, what a living one ho
 not live here.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -38,7 +39,7 @@ class LocalStore:
 
     def has_sums(self, key: str) -> bool:
         """Tell whether a finished directory is at a key."""
-        return checksums.sums_beside(self._inside(key)).exists()
+        return _sums_beside(self._inside(key)).exists()
 
     def files(self, key: str) -> list[str]:
         """Return the relative paths of the files of a directory, byte-sorted."""
@@ -57,11 +58,11 @@ class LocalStore:
         final = self._inside(key)
         with building(final) as partial:
             hashed = write_file(partial / "content", stream)
-            publish_file(partial / "content", final)
+            publish(partial, final)
         return hashed
 
     def put_directory(self, key: str, source: Path, names: list[str]) -> dict[str, Hashed]:
-        """Store the named files of a directory under a key, with the directory's sums beside it.
+        """Store the named files of a directory under a key, its sums beside it first: a directory that can be seen is whole.
 
         Raises:
             FileExistsError: something is at the key already.
@@ -72,7 +73,10 @@ class LocalStore:
             for name in names:
                 with streams.of_source(source / name) as stream:
                     hashed[name] = write_file(partial / "content" / name, stream)
-            publish_directory(partial, final, checksums.sums_text({name: item.checksum for name, item in hashed.items()}))
+            sums = checksums.sums_text({name: item.checksum for name, item in hashed.items()})
+            write_file(partial / "sums", streams.of_bytes(sums))
+            (partial / "sums").replace(_sums_beside(final))
+            publish(partial, final)
         return hashed
 
     def _inside(self, key: str) -> Path:
@@ -114,33 +118,19 @@ def write_file(path: Path, stream: Stream) -> Hashed:
     return hashed
 
 
-def publish_file(built: Path, final: Path) -> None:
-    """Give a built file its name, never replacing anything.
+def publish(partial: Path, final: Path) -> None:
+    """Give the file or directory `partial/content` its name in one step, never replacing anything.
 
     Raises:
         FileExistsError: something is at `final`.
     """
-    os.link(built, final)
-    _flush_directory(final.parent)
-
-
-def publish_directory(partial: Path, final: Path, sums: bytes | None) -> None:
-    """Give the directory `partial/content` its name, its sums first: a directory that can be seen is whole.
-
-    Raises:
-        FileExistsError: something is at `final`.
-    """
-    for directory, _, _ in os.walk(partial / "content"):
-        _flush_directory(Path(directory))
-    if sums is not None:
-        write_file(partial / "sums", streams.of_bytes(sums))
-        (partial / "sums").replace(checksums.sums_beside(final))
-    try:
-        (partial / "content").rename(final)
-    except (FileExistsError, NotADirectoryError, OSError) as error:
-        if os.path.lexists(final):
-            raise FileExistsError(final) from error
-        raise
+    built = partial / "content"
+    if built.is_file():
+        os.link(built, final)
+    else:
+        for directory, _, _ in os.walk(built):
+            _flush_directory(Path(directory))
+        _rename_directory(built, final)
     _flush_directory(final.parent)
 
 
@@ -161,7 +151,9 @@ def _locked(partial: Path) -> int:
             pass
         os.close(lock)
         if time.monotonic() > deadline:
-            raise Unavailable("artifact_store", f"Another process has been writing {partial.name} all this time; try again when it is done.")
+            raise Unavailable(
+                "artifact_store", f"Another process has been writing {partial.name} all this time; try again when it is done."
+            )
         time.sleep(0.02)
 
 
@@ -178,9 +170,25 @@ def _write_whole(descriptor: int, block: memoryview) -> None:
         block = block[os.write(descriptor, block) :]
 
 
+# rename(2) does not replace a directory with something in it, nor a file, but says so in several ways.
+def _rename_directory(built: Path, final: Path) -> None:
+    try:
+        built.rename(final)
+    except OSError as error:
+        if os.path.lexists(final):
+            raise FileExistsError(final) from error
+        raise
+
+
+def _sums_beside(path: Path) -> Path:
+    return path.with_name(path.name + checksums.SUMS_SUFFIX)
+
+
 def _make_directories(directory: Path) -> None:
     if directory.is_dir():
         return
+    if os.path.lexists(directory):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
     _make_directories(directory.parent)
     directory.mkdir(exist_ok=True)
     _flush_directory(directory.parent)

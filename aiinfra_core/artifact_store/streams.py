@@ -10,7 +10,7 @@ import stat
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +26,15 @@ Drain = Callable[[memoryview], object]
 
 @dataclass(frozen=True)
 class Stream:
-    """Bytes to be read once: `fill` writes the next ones into a buffer and returns how many, 0 at the end; `size` is what to expect."""
+    """Bytes to be read once.
+
+    `fill` writes the next ones into a buffer and returns how many, 0 at the end; `size` is how many to expect in all;
+    `block_bytes` is how many to ask for at a time.
+    """
 
     fill: Callable[[memoryview], int]
     size: int
+    block_bytes: int = BLOCK_BYTES
 
 
 @dataclass(frozen=True)
@@ -40,14 +45,14 @@ class Hashed:
     size: int
 
 
-def pour(stream: Stream, drain: Drain | None = None, block_bytes: int = BLOCK_BYTES) -> Hashed:
+def pour(stream: Stream, drain: Drain | None = None) -> Hashed:
     """Read a stream to its end, hashing each block in a second thread while it is drained and the next one is read.
 
-    Every block but the last is `block_bytes` long; memory is `BLOCKS_IN_FLIGHT` blocks whatever the size. A drain must be
+    Every block but the last has the stream's `block_bytes`; memory is `BLOCKS_IN_FLIGHT` blocks whatever the size. A drain must be
     done with the block when it returns.
     """
     digest, size = hashlib.sha256(), 0
-    block_bytes = min(block_bytes, stream.size + 1)
+    block_bytes = min(stream.block_bytes, stream.size + 1)
     blocks: list[memoryview] = []
     hashing: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="sha256") as hasher:
@@ -81,13 +86,13 @@ def of_file(path: Path) -> Iterator[Stream]:
         OSError: it cannot be opened or read.
     """
     descriptor = os.open(path, _OPEN_FLAGS)
-    with open(descriptor, "rb", buffering=0) as file:
+    with io.FileIO(descriptor) as file:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise BadInput(f"{path} is not a regular file; store files and directories of files only.")
 
         def fill(block: memoryview) -> int:
-            count = file.readinto(block) or 0
+            count = file.readinto(block)
             if not count:
                 _refuse_change(path, before, os.fstat(descriptor), file.tell())
             return count
@@ -97,26 +102,24 @@ def of_file(path: Path) -> Iterator[Stream]:
 
 @contextmanager
 def of_source(path: Path) -> Iterator[Stream]:
-    """Open a caller's file as `of_file` does; that it cannot be read is the caller's to mend.
+    """Open a caller's file as `of_file` does; that it cannot be opened is the caller's to mend.
 
     Raises:
         BadInput: it cannot be opened, is not a regular file, or changed while it was read.
     """
-    with of_file(readable(path)) as stream:
+    with ExitStack() as stack:
+        with source_errors(path):
+            stream = stack.enter_context(of_file(path))
         yield stream
 
 
-def readable(path: Path) -> Path:
-    """Return the path of a file that can be opened.
-
-    Raises:
-        BadInput: it cannot.
-    """
+@contextmanager
+def source_errors(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about a caller's path into `BadInput`."""
     try:
-        os.close(os.open(path, _OPEN_FLAGS))
+        yield
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}.") from error
-    return path
 
 
 def is_directory(source: Path) -> bool:
@@ -125,10 +128,8 @@ def is_directory(source: Path) -> bool:
     Raises:
         BadInput: it is neither, or absent; a symbolic link is neither.
     """
-    try:
+    with source_errors(source):
         mode = source.lstat().st_mode
-    except OSError as error:
-        raise BadInput(f"{source} cannot be stored: {error.strerror}.") from error
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         raise BadInput(f"{source} is a symbolic link or a special file; store files and directories of files only.")
     return stat.S_ISDIR(mode)

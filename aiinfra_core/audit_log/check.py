@@ -78,7 +78,7 @@ def check_history(tx: Connection, keys: Mapping[str, PublicKey]) -> History:
 def _check_chain(tx: Connection, keys: Mapping[str, PublicKey], history: History) -> Iterator[Mapping[str, Any]]:
     head = Head()
     query = select(audit_events).order_by(audit_events.c.seq)
-    for row in tx.execution_options(yield_per=_PAGE).execute(query).mappings():
+    for row in tx.execute(query.execution_options(yield_per=_PAGE)).mappings():
         history.events += 1
         history.findings.extend(Finding(f"audit_events seq {row['seq']}", problem) for problem in _problems(head, row, keys))
         head = head_after({str(name): value for name, value in row.items()})
@@ -88,8 +88,8 @@ def _check_chain(tx: Connection, keys: Mapping[str, PublicKey], history: History
 def _problems(head: Head, row: Mapping[Any, Any], keys: Mapping[str, PublicKey]) -> Iterator[str]:
     try:
         expected = follow(head, row["payload"])
-    except (BadInput, KeyError, TypeError, ValueError):
-        yield "payload is not an event"
+    except (BadInput, AttributeError, KeyError, TypeError, ValueError):
+        yield "payload is not an event, or does not follow the one before it"
         return
     changed = [name for name, value in expected.items() if row[name] != value]
     if changed:
@@ -105,16 +105,16 @@ def _signature_problems(row: Mapping[Any, Any], keys: Mapping[str, PublicKey]) -
     try:
         signature = base64.b64decode(row["signature"], validate=True)
         key.verify(bytes.fromhex(row["hash"]), signature)
-    except (AiInfraError, ValueError):
+    except (AiInfraError, TypeError, ValueError):
         yield "signature does not verify"
         return
     if base64.b64encode(signature).decode() != row["signature"]:
         yield "signature is spelled in an unusual way"
 
 
-def _readable(payload: str) -> Mapping[str, Any]:
+def _readable(payload: str | None) -> Mapping[str, Any]:
     try:
-        event = canonical_json.loads(payload)
+        event = canonical_json.loads(payload or "")
     except BadInput:
         return {}
     return event if isinstance(event, dict) else {}
@@ -122,8 +122,9 @@ def _readable(payload: str) -> Mapping[str, Any]:
 
 def _remember(told: dict[tuple[str, str], Mapping[str, Any]], event: Mapping[str, Any]) -> None:
     known = {table.name: table for table in STATE_TABLES}
-    for name, row in (event.get("rows") or {}).items():
-        if name in known:
+    rows = event.get("rows")
+    for name, row in rows.items() if isinstance(rows, dict) else ():
+        if name in known and isinstance(row, dict):
             told[name, _key(known[name], row)] = row
 
 
@@ -133,7 +134,7 @@ def _key(table: Table, row: Mapping[str, Any]) -> str:
 
 def _check_rows(tx: Connection, table: Table, told: dict[tuple[str, str], Mapping[str, Any]]) -> Iterator[Finding]:
     unseen = {key for name, key in told if name == table.name}
-    for row in tx.execution_options(yield_per=_PAGE).execute(select(table)).mappings():
+    for row in tx.execute(select(table).execution_options(yield_per=_PAGE)).mappings():
         now = snapshot({str(name): value for name, value in row.items()})
         key = _key(table, now)
         unseen.discard(key)

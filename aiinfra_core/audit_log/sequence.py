@@ -41,6 +41,11 @@ def sequence_pending(settings: Settings, signer: Signer) -> int:
     return sequenced
 
 
+def waiting(tx: Connection) -> int:
+    """Return how many events wait in the outbox."""
+    return tx.execute(select(func.count()).select_from(audit_outbox)).scalar_one()
+
+
 def sequence_quietly(settings: Settings, signer: Callable[[Settings], Signer]) -> None:
     """Sequence what waits; when that cannot be done now, log it and leave the events for the next call."""
     try:

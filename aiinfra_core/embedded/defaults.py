@@ -39,19 +39,13 @@ def _migrated(database_url: str) -> str:
 
 
 def _artifacts(settings: Settings) -> dict[str, Any]:
-    return {} if settings.artifact_root else {"artifact_root": f"{(settings.home.resolve() / 'artifacts').as_uri()}"}
+    return {} if settings.artifact_root else {"artifact_root": (settings.home.resolve() / "artifacts").as_uri()}
 
 
 def _signer(settings: Settings) -> dict[str, Any]:
-    named = {"signer_id": settings.signer_id or (None if _signs_elsewhere(settings) else DEVELOPMENT_SIGNER_ID)}
     if settings.signer_uri or settings.signer_key_b64 or settings.kms_endpoint:
-        return named
-    return named | {"signer_uri": f"file:{development_key.ensure(settings.home)}"}
-
-
-def _signs_elsewhere(settings: Settings) -> bool:
-    """Say whether a service signs: it answers with its own name."""
-    return bool(settings.kms_endpoint) or (settings.signer_uri or "").startswith(("http:", "https:"))
+        return {}
+    return {"signer_uri": f"file:{development_key.ensure(settings.home)}", "signer_id": settings.signer_id or DEVELOPMENT_SIGNER_ID}
 
 
 def _refuse_development_parts(settings: Settings) -> None:
@@ -61,7 +55,6 @@ def _refuse_development_parts(settings: Settings) -> None:
         "AI_INFRA_ARTIFACT_ROOT": not settings.artifact_root,
         "AI_INFRA_KMS_ENDPOINT": not (settings.signer_uri or settings.signer_key_b64 or settings.kms_endpoint)
         or _is_development_key(settings.signer_uri),
-        "AI_INFRA_SIGNER_ID": not (settings.signer_id or _signs_elsewhere(settings)),
     }
     if missing := [name for name, is_missing in needed.items() if is_missing]:
         raise Misconfigured(f"AI_INFRA_ENV=production takes no development default; set {', '.join(missing)}.")
@@ -69,4 +62,4 @@ def _refuse_development_parts(settings: Settings) -> None:
 
 def _is_development_key(signer_uri: str | None) -> bool:
     scheme, _, path = (signer_uri or "").partition(":")
-    return scheme == "file" and development_key.is_development_key(Path(path.removeprefix("//")))
+    return scheme == "file" and development_key.is_development_key(Path(path.removeprefix("//")).expanduser())

@@ -13,7 +13,7 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
@@ -59,11 +59,11 @@ def ensure_running(home: Path, options: Mapping[str, str] = _NO_OPTIONS) -> str:
     """
     if not is_running(home):
         folder = processes.private_folder(processes.private_folder(home) / "postgres")
-        with processes.exclusive(folder / "lock"):
+        with processes.exclusive(folder / "lock") as lock:
             _own_socket_folder(home)
             _settle(home)
             if not is_running(home):
-                _prepare(home, options)
+                _prepare(home, options, lock)
                 _start(home, options)
     return database_url(home)
 
@@ -117,9 +117,13 @@ def _postmaster(home: Path) -> int | None:
     """Return the process number of this home's server, wherever it can still be read."""
     for path in (_data(home) / "postmaster.pid", _socket_path(home) / f"{_SOCKET}.lock"):
         pid = _first_number(path)
-        if pid is not None and f" -D {_data(home)} " in (processes.command_line(pid) or ""):
+        if pid is not None and _is_postmaster(home, pid):
             return pid
     return None
+
+
+def _is_postmaster(home: Path, pid: int) -> bool:
+    return f" -D {_data(home)} " in (processes.command_line(pid) or "")
 
 
 def _first_number(path: Path) -> int | None:
@@ -133,7 +137,7 @@ def _end(home: Path) -> bool:
     pid = _postmaster(home)
     if pid is None:
         return False
-    if not processes.end(pid, lambda: _postmaster(home) == pid, _ENDING):
+    if not processes.end(pid, lambda: _is_postmaster(home, pid), _ENDING):
         raise Unavailable("database", f"The embedded PostgreSQL (process {pid}) does not end; end that process by hand.")
     return True
 
@@ -151,34 +155,28 @@ def _settle(home: Path) -> None:
         _end(home)
 
 
-def _prepare(home: Path, options: Mapping[str, str]) -> None:
+def _prepare(home: Path, options: Mapping[str, str], lock: int) -> None:
     if not _data(home).exists():
-        _make_data(home, options)
+        _make_data(home, options, lock)
     for path in (_data(home) / "postmaster.pid", _socket_path(home) / f"{_SOCKET}.lock"):
         # It is known by now that our server is gone, but PostgreSQL takes its number for alive when another process or a zombie has it.
         path.unlink(missing_ok=True)
 
 
-def _make_data(home: Path, options: Mapping[str, str]) -> None:
-    """Make the data folder beside its place and move it there whole, so that a killed attempt leaves nothing half-made."""
+def _make_data(home: Path, options: Mapping[str, str], lock: int) -> None:
+    """Make the data folder beside its place and move it there whole, so that a killed attempt leaves nothing half-made.
+
+    Its programs inherit the lock: should we be killed, nobody clears away after them before they have ended.
+    """
     parent = _data(home).parent
     for left_behind in parent.glob("data.new-*"):
         shutil.rmtree(left_behind, ignore_errors=True)
     new = tempfile.mkdtemp(prefix="data.new-", dir=parent)
+    kind = f"--username={DATABASE} --encoding=UTF8 --locale=C --auth-local=trust --auth-host=reject".split()
     unsynced = ["--no-sync"] if options.get("fsync") == "off" else []
-    _call(
-        home,
-        "initdb",
-        "-D",
-        new,
-        f"--username={DATABASE}",
-        "--encoding=UTF8",
-        "--locale=C",
-        "--auth-local=trust",
-        "--auth-host=reject",
-        *unsynced,
-    )
-    _call(home, "postgres", "--single", "-D", new, "-c", "exit_on_error=on", "postgres", typed=f"CREATE DATABASE {DATABASE}\n")
+    _call(home, "initdb", "-D", new, *kind, *unsynced, inherited=[lock])
+    single = ("postgres", "--single", "-D", new, "-c", "exit_on_error=on", "postgres")
+    _call(home, *single, typed=f"CREATE DATABASE {DATABASE}\n", inherited=[lock])
     Path(new).rename(_data(home))
 
 
@@ -204,10 +202,17 @@ def _start(home: Path, options: Mapping[str, str]) -> None:
         time.sleep(0.1)
 
 
-def _call(home: Path, program: str, *arguments: str, typed: str = "") -> None:
-    command = [*_as_ordinary_user(), str(_binaries() / program), *arguments]
-    environment = processes.plain_environment() | {"LC_ALL": "C"}
-    done = subprocess.run(command, input=typed, env=environment, cwd="/", capture_output=True, text=True, check=False)  # noqa: S603 - made by us
+def _call(home: Path, program: str, *arguments: str, typed: str = "", inherited: Sequence[int] = ()) -> None:
+    done = subprocess.run(  # noqa: S603 - the command is made by us
+        [*_as_ordinary_user(), str(_binaries() / program), *arguments],
+        input=typed,
+        env=processes.plain_environment() | {"LC_ALL": "C"},
+        cwd="/",
+        pass_fds=inherited,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode == 0:
         return
     if done.stderr.startswith("unshare:"):

@@ -21,7 +21,7 @@ def claim(tx: Connection, operation: str, request_id: str, body: dict[str, Any],
         Conflict: the request id was used for another body.
     """
     values = {"operation": operation, "request_id": request_id, "subject_id": subject_id, "created_at": at, "body_digest": _digest(body)}
-    if tx.execute(insert(request_ids).values(**values).on_conflict_do_nothing()).rowcount:
+    if tx.execute(insert(request_ids).values(**values).on_conflict_do_nothing().returning(request_ids.c.subject_id)).first():
         return subject_id
     first = earlier(tx, operation, request_id, body)
     assert first is not None  # noqa: S101 - the insert found it, and nobody deletes it while we look

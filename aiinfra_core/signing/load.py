@@ -35,7 +35,7 @@ def load(
     scheme, _, rest = uri.partition(":")
     if scheme in ("http", "https"):
         return _http(uri, pinned, signer_id, timeout_seconds)
-    if scheme == "env" and not rest:
+    if uri == "env:":
         return _local(key_b64, pinned, signer_id)
     if scheme == "file" and rest:
         return _local(_key_in(rest), pinned, signer_id)

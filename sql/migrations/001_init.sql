@@ -7,7 +7,7 @@ DO $$
 DECLARE
   taken text;
 BEGIN
-  IF to_regclass('schema_migrations') IS NOT NULL THEN
+  IF to_regclass('aiinfra_migrations') IS NOT NULL THEN
     RAISE EXCEPTION 'a schema is already here; continue with: aiinfra migrate';
   END IF;
   SELECT string_agg(name, ', ') INTO taken FROM unnest(ARRAY[
@@ -263,6 +263,6 @@ CREATE TRIGGER moves BEFORE UPDATE ON environment_pointers FOR EACH ROW EXECUTE 
 CREATE TRIGGER no_update BEFORE UPDATE ON audit_outbox FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER no_update BEFORE UPDATE ON request_ids FOR EACH ROW EXECUTE FUNCTION refuse_change();
 
-INSERT INTO schema_migrations (name) VALUES ('001_init');
+INSERT INTO aiinfra_migrations (name) VALUES ('001_init');
 
 COMMIT;

@@ -62,11 +62,14 @@ def test_what_is_configured_is_used_as_it_is(home: Path, monkeypatch: pytest.Mon
     assert not home.exists()
 
 
-def test_a_signing_service_gives_its_own_name(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("given", ["AI_INFRA_SIGNER_KEY_B64", "AI_INFRA_SIGNER_URI", "AI_INFRA_KMS_ENDPOINT"])
+def test_a_key_that_is_given_is_not_called_the_development_key(given: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://me@db/models")
-    monkeypatch.setenv("AI_INFRA_KMS_ENDPOINT", "https://kms.example")
     monkeypatch.setenv("AI_INFRA_KMS_PUBLIC_KEY_B64", "AAAA")
-    assert (current_settings().signer_uri, current_settings().signer_id) == (None, None)
+    monkeypatch.setenv(given, "http://kms.example")
+    settings = current_settings()
+    assert settings.signer_id is None
+    assert settings.signer_uri == Settings().signer_uri
     assert not home.exists()
 
 
@@ -87,7 +90,7 @@ def test_production_names_each_missing_part_and_makes_nothing(
 
 def test_production_with_nothing_set_names_all_of_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_ENV", "production")
-    named = "AI_INFRA_DATABASE_URL, AI_INFRA_ARTIFACT_ROOT, AI_INFRA_KMS_ENDPOINT, AI_INFRA_SIGNER_ID"
+    named = "AI_INFRA_DATABASE_URL, AI_INFRA_ARTIFACT_ROOT, AI_INFRA_KMS_ENDPOINT"
     with pytest.raises(Misconfigured, match=named):
         current_settings()
     assert not home.exists()
@@ -96,8 +99,7 @@ def test_production_with_nothing_set_names_all_of_them(home: Path, monkeypatch: 
 def test_production_refuses_a_development_key_that_is_named(production: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = development_key.ensure(home).rename(home / "signing.key")
     monkeypatch.delenv("AI_INFRA_KMS_ENDPOINT")
-    monkeypatch.setenv("AI_INFRA_SIGNER_ID", "me")
-    for spelling in (f"file:{elsewhere}", f"file://{elsewhere}"):
+    for spelling in (f"file:{elsewhere}", f"file://{elsewhere}", "file:~/home/signing.key"):
         monkeypatch.setenv("AI_INFRA_SIGNER_URI", spelling)
         with pytest.raises(Misconfigured, match="set AI_INFRA_KMS_ENDPOINT"):
             current_settings()

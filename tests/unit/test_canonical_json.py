@@ -120,7 +120,7 @@ def test_what_is_not_canonical_json_is_refused_in_one_short_sentence(value: Any)
 )
 def test_unclear_json_is_refused_by_name(text: str) -> None:
     for data in (text, text.encode("utf-8", "surrogatepass")):
-        with pytest.raises(BadInput, match="^The letter "):
+        with pytest.raises(BadInput, match=r"^The letter "):
             canonical_json.loads(data, what="The letter")
 
 

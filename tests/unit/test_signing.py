@@ -47,7 +47,7 @@ def test_signing_and_verifying_agree_with_rfc_8032(vector: dict[str, str]) -> No
 def test_no_changed_signature_verifies(message: bytes, place: int, change: int) -> None:
     signature = bytearray(SIGNER.sign(message))
     signature[place] ^= change
-    with pytest.raises(EvidenceBroken, match="^signature: "):
+    with pytest.raises(EvidenceBroken, match=r"^signature: "):
         SIGNER.public_key.verify(message, bytes(signature))
 
 

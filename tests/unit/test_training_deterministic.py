@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aiinfra_core import canonical_json
@@ -62,6 +62,7 @@ def test_the_artifact_is_canonical_json_that_names_the_spec(spec: TrainingSpec) 
     assert made["specSha256"] == spec.digest()
 
 
+@settings(max_examples=5, deadline=None)
 @given(spec=specs)
 def test_it_needs_no_code_no_data_and_no_fixed_place(tmp_path_factory: Any, spec: TrainingSpec) -> None:
     folders: list[Path] = [tmp_path_factory.mktemp("scratch") for _ in range(2)]

@@ -1,0 +1,147 @@
+"""Every command with its help text, and `main`: where errors become one line and an exit code.
+
+What a command does is in the module named beside it, imported when it is typed.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cyclopts import App, CycloptsError
+
+from aiinfra_core.cli.examples import examples
+from aiinfra_core.cli.exit_codes import ExitCode, of_error
+from aiinfra_core.errors import AiInfraError
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: where its function is, what it does, and how it is typed."""
+
+    place: str
+    does: str
+    examples: tuple[str, ...] = ()
+
+
+COMMANDS = {
+    "init": Command(
+        "servers:init",
+        """Make what this machine needs: the home folder, the embedded PostgreSQL, a development key. Safe to repeat.
+
+        Parts that are configured (AI_INFRA_DATABASE_URL, AI_INFRA_SIGNER_KEY_B64, ...) are used and not made.""",
+        ("aiinfra init",),
+    ),
+    "status": Command(
+        "status:status",
+        "Show what is configured, what runs and what is current where; starts nothing.",
+        ("aiinfra status", "aiinfra status --json"),
+    ),
+    "train": Command(
+        "training:train",
+        """Train a model from a commit, datasets named by digest, hyperparameters and a seed.
+
+        The same training is done once: typed again, the recorded outcome is printed. A work tree must be clean.""",
+        (
+            r"""aiinfra train --model rain --code . --entry-point train.py \
+      --container-digest sha256:HEX --param depth=3 --seed 7""",
+            r"""aiinfra train --model rain --code . --entry-point train.py \
+      --container-digest sha256:HEX --dataset days=data/days.csv""",
+            "aiinfra train --spec training.json --json",
+        ),
+    ),
+    "jobs": Command("jobs:jobs", "Look at training jobs."),
+    "register": Command(
+        "registering:register",
+        """Register what a training job made, or bytes made elsewhere, as the next version of a model.
+
+        The bytes are read, hashed and signed for; registering the same bytes again gives the same version.""",
+        (
+            "aiinfra register 6f1c5f0e-2f5e-4f0a-9b59-0d9f0a3c2f11",
+            "aiinfra register --model rain ./model.json",
+            "aiinfra register --model rain --uri s3://models/rain.json --checksum HEX",
+        ),
+    ),
+    "evaluate": Command(
+        "registering:evaluate",
+        "Record, signed, what an artifact's own training measured; a promotion is judged on it.",
+        ("aiinfra evaluate rain:1",),
+    ),
+    "promote": Command(
+        "promoting:promote",
+        """Make a registered artifact current in an environment, if the gate says yes; a yes and a no are both recorded.
+
+        Without --metric it is judged on its newest measured evaluation.""",
+        ("aiinfra promote rain --to staging", "aiinfra promote rain:1 --to prod --metric quality=0.9"),
+    ),
+    "models": Command("models:models", "Look at registered models."),
+    "verify": Command(
+        "verifying:verify",
+        "Check one artifact and all that is recorded about it, or, without a reference, the whole history.",
+        ("aiinfra verify", "aiinfra verify rain@prod"),
+    ),
+    "keys": Command("keys:keys", "Make a signing key, or show whose signatures count."),
+    "migrate": Command("servers:migrate", "Apply the migrations the database lacks.", ("aiinfra migrate", "aiinfra migrate --roles")),
+    "up": Command(
+        "servers:up",
+        "Start the embedded PostgreSQL and the local Prefect server, or reuse those that run; prints where the UI is.",
+        ("aiinfra up",),
+    ),
+    "down": Command("servers:down", "Stop both; what they keep stays.", ("aiinfra down",)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line (without it, the process's own) and return the exit code; an error is one line on standard error."""
+    try:
+        code = aiinfra()(arguments, exit_on_error=False, print_error=False)
+        sys.stdout.flush()
+        return ExitCode.OK if code is None else int(code)
+    except CycloptsError as error:
+        words = " ".join(("aiinfra", *(error.command_chain or ())))
+        return _fail(f"{_one_line(error)} See: {words} --help", ExitCode.BAD_INPUT)
+    except AiInfraError as error:
+        return _fail(_one_line(error), of_error(error))
+    except KeyboardInterrupt:
+        return _fail("Interrupted; the same command continues where this one stood.", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Python writes what is left to standard output when it ends, and would complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.NOBODY_READS
+    except Exception as error:  # noqa: BLE001 - the outermost place; its text may hold a secret, so only its kind is told
+        return _fail(f"Something unexpected happened ({type(error).__name__}); AI_INFRA_DEBUG=1 shows where.", ExitCode.UNEXPECTED)
+
+
+def aiinfra() -> App:
+    """Return the command line, its commands not imported yet."""
+    app = App(
+        name="aiinfra",
+        help="Take a model from training to production so that every step can be re-checked by someone who does not trust it.",
+        help_format="plaintext",
+        help_epilogue="Begin with: aiinfra init. Exit codes: docs/cli.md.",
+        version=_version,
+        suppress_keyboard_interrupt=False,
+        result_action="return_value",
+    )
+    for order, (name, command) in enumerate(COMMANDS.items()):
+        more = {"help_epilogue": examples(*command.examples)} if command.examples else {}
+        app.command(f"aiinfra_core.cli.{command.place}", name=name, help=command.does, sort_key=order, **more)
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version  # imported late: only --version needs it
+
+    return version("ai-infrastructure")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _fail(line: str, code: ExitCode) -> int:
+    if os.environ.get("AI_INFRA_DEBUG") == "1":
+        traceback.print_exc()
+    print(f"aiinfra: {''.join(letter if letter.isprintable() else ' ' for letter in line)}", file=sys.stderr)  # noqa: T201 - the one place
+    return code

@@ -1,0 +1,34 @@
+"""Which outcome ends in which exit code. `docs/cli.md` tells them to people; other rooms do not know them."""
+
+from enum import IntEnum
+
+from aiinfra_core.errors import AiInfraError, BadInput, EvidenceBroken, Misconfigured, Refused, Unavailable
+
+
+class ExitCode(IntEnum):
+    """What the shell is told; a promotion that waits for people is `OK`."""
+
+    OK = 0
+    UNEXPECTED = 1
+    BAD_INPUT = 2
+    REFUSED = 3
+    UNAVAILABLE = 4
+    EVIDENCE_BROKEN = 5
+    MISCONFIGURED = 6
+    TRAINING_FAILED = 7
+    INTERRUPTED = 130
+    NOBODY_READS = 141
+
+
+_OF_ERRORS: dict[type[AiInfraError], ExitCode] = {
+    BadInput: ExitCode.BAD_INPUT,
+    Refused: ExitCode.REFUSED,
+    Unavailable: ExitCode.UNAVAILABLE,
+    EvidenceBroken: ExitCode.EVIDENCE_BROKEN,
+    Misconfigured: ExitCode.MISCONFIGURED,
+}
+
+
+def of_error(error: AiInfraError) -> ExitCode:
+    """Return the exit code of an error of the product."""
+    return next((code for kind, code in _OF_ERRORS.items() if isinstance(error, kind)), ExitCode.UNEXPECTED)

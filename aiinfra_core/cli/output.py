@@ -1,0 +1,106 @@
+"""What the commands print: results on standard output, progress and errors on standard error.
+
+With `--json` a result is one JSON value and nothing else is on standard output. What a result says, the commands decide.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, TextIO
+
+from cyclopts import Parameter
+from pydantic import BaseModel
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+AsJson = Annotated[bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON value and nothing else.")]
+
+_WIDTH_OF_A_FILE = 240
+
+
+def say(text: str) -> None:
+    """Print a line of a result for people."""
+    _console(sys.stdout).print(printable(text), soft_wrap=True)
+
+
+def say_next(command: str) -> None:
+    """Print the command to type next."""
+    say(f"Next: {command}")
+
+
+def say_fields(fields: Mapping[str, Any]) -> None:
+    """Print names and values below each other; values that are None are left out."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column()
+    grid.add_column(overflow="fold")
+    for name, value in fields.items():
+        if value is not None:
+            grid.add_row(f"  {name}", printable(str(value)))
+    _console(sys.stdout).print(grid)
+
+
+def say_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows under their headings; None becomes empty."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else printable(str(value)) for value in row))
+    _console(sys.stdout).print(table)
+
+
+def say_json(value: Any) -> None:
+    """Print a record, or plain values with records in them, as one JSON value with the wire's names."""
+    sys.stdout.write(json.dumps(_plain(value), indent=2) + "\n")
+
+
+def note(text: str) -> None:
+    """Print a line beside the result, on standard error."""
+    _console(sys.stderr).print(printable(text), soft_wrap=True)
+
+
+@contextmanager
+def working(what: str) -> Iterator[Callable[[str], None]]:
+    """Show that something takes its time; give a function that prints a line about it."""
+    console = _console(sys.stderr)
+    if not console.is_terminal:
+        note(f"{what} …")
+        yield note
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        progress.add_task(printable(what), total=None)
+        yield note_above(progress)
+
+
+def note_above(progress: Progress) -> Callable[[str], None]:
+    """Return a function that prints a line above a progress bar."""
+    return lambda line: progress.console.print(printable(line), soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Return a text without anything that would steer a terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else " " for letter in text)
+
+
+def score(metrics: Mapping[str, Any] | None) -> str | None:
+    """Return metrics in one line."""
+    return (
+        ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in (metrics or {}).items())
+        or None
+    )
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() else _WIDTH_OF_A_FILE
+    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)

@@ -1,0 +1,48 @@
+"""The settings of the environment with every part running, for commands that need them all."""
+
+from pathlib import Path
+
+from aiinfra_core.cli.output import working
+from aiinfra_core.embedded import development_key, postgres
+from aiinfra_core.embedded.defaults import current_settings
+from aiinfra_core.errors import Misconfigured
+from aiinfra_core.migrate import pending
+from aiinfra_core.settings import Settings
+
+
+def running_parts() -> Settings:
+    """Return the current settings, telling when the embedded PostgreSQL has to be started first.
+
+    Raises:
+        Misconfigured: a setting is wrong, or the configured database lacks migrations.
+        Unavailable: the database cannot be reached or started.
+    """
+    settings = started_parts()
+    if Settings().database_url is not None and settings.database_url is not None:
+        refuse_unmigrated(settings.database_url.get_secret_value())
+    return settings
+
+
+def started_parts() -> Settings:
+    """Return the current settings as `running_parts` does, whatever the level of the configured database."""
+    asked = Settings()
+    if asked.database_url is not None or asked.production or postgres.is_running(asked.home):
+        return current_settings()
+    with working("Starting the embedded PostgreSQL"):
+        return current_settings()
+
+
+def refuse_unmigrated(database_url: str) -> None:
+    """Check that a configured database has every migration.
+
+    Raises:
+        Misconfigured: it lacks some.
+    """
+    if missing := pending(database_url):
+        raise Misconfigured(f"The database lacks {', '.join(missing)}; type: aiinfra migrate")
+
+
+def signs_with_development_key(settings: Settings) -> bool:
+    """Say whether the signer of filled-in settings is a development key."""
+    scheme, _, path = (settings.signer_uri or "").partition(":")
+    return scheme == "file" and development_key.is_development_key(Path(path.removeprefix("//")).expanduser())

@@ -1,0 +1,109 @@
+"""`train`: options, or a spec file, into a training spec; then the training itself, its output shown as progress."""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from aiinfra_core import canonical_json
+from aiinfra_core.cli.exit_codes import ExitCode
+from aiinfra_core.cli.jobs import say_job
+from aiinfra_core.cli.output import AsJson, note, say_json, working
+from aiinfra_core.cli.parts import running_parts
+from aiinfra_core.cli.typed import Pairs, RequestedBy, RequestId, checked, person, values
+from aiinfra_core.domain.training import JobStatus, TrainingJob, TrainingSpec
+from aiinfra_core.errors import BadInput
+from aiinfra_core.jobs import train as run
+from aiinfra_core.training import code as training_code
+
+_NEEDED = {"model": "--model", "codeRef": "--code", "containerDigest": "--container-digest"}
+_DATASET = re.compile(r"(?P<name>[^=,#]+)=(?P<uri>.+?)(?:#sha256=(?P<sha256>[^#]*))?|(?P<name_>[^=,]+),(?P<uri_>[^,]+),(?P<sha256_>[^,]+)")
+
+
+def train(
+    *,
+    model: Annotated[str | None, Parameter(help="The model's name.")] = None,
+    code: Annotated[str | None, Parameter(help="A clean git work tree, PATH@COMMIT or URL@COMMIT.")] = None,
+    entry_point: Annotated[
+        str | None, Parameter(help="The script to run; without one the artifact is derived from the inputs alone.")
+    ] = None,
+    container_digest: Annotated[str | None, Parameter(help="sha256:HEX of the container image this stands for.")] = None,
+    param: Annotated[Pairs, Parameter(help="A hyperparameter; the value is JSON or plain text.")] = None,
+    dataset: Annotated[
+        Pairs,
+        Parameter(metavar="DATASET", help="NAME=URI#sha256=HEX, or NAME,URI,HEX; the digest may be left out of a file on this machine."),
+    ] = None,
+    spec: Annotated[Path | None, Parameter(help="A JSON file of the whole spec; other options win over it.")] = None,
+    seed: Annotated[int | None, Parameter(help="Without one, a seed is drawn and told.")] = None,
+    requested_by: RequestedBy = None,
+    request_id: RequestId = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Train a model; a training that fails is recorded and ends in an exit code of its own."""
+    options = {"model": model, "codeRef": code, "entryPoint": entry_point, "containerDigest": container_digest, "seed": seed}
+    wanted = _spec(options, values("--param", param), dataset or (), _in_file(spec))
+    who = person(requested_by)
+    settings, begun = running_parts(), datetime.now(UTC)
+    with working(f"Training {wanted.model} from {wanted.code_ref} with seed {wanted.seed}") as tell:
+        job = run(settings, wanted, requested_by=who, request_id=request_id, on_output=lambda line: tell(f"  | {line}"))
+    if as_json:
+        say_json(job)
+    else:
+        say_job(job)
+    if job.finished_at is not None and job.finished_at < begun:
+        _note_recorded(job, job.finished_at)
+    return ExitCode.TRAINING_FAILED if job.status is JobStatus.FAILED else ExitCode.OK
+
+
+def _note_recorded(job: TrainingJob, finished_at: datetime) -> None:
+    anew = "; to train it anew, add --request-id NAME" if job.status is JobStatus.FAILED else ""
+    note(f"This training was done before and ended {finished_at:%Y-%m-%d %H:%M:%S} UTC{anew}.")
+
+
+def _in_file(file: Path | None) -> dict[str, Any]:
+    if file is None:
+        return {}
+    try:
+        content = canonical_json.loads(file.read_bytes(), what=str(file))
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror}.") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{file} holds no JSON object; write the spec's fields by name, such as codeRef.")
+    return content
+
+
+def _spec(options: dict[str, Any], params: dict[str, Any], datasets: Sequence[str], in_file: dict[str, Any]) -> TrainingSpec:
+    fields = in_file | {name: value for name, value in options.items() if value is not None}
+    if missing := [option for name, option in _NEEDED.items() if not fields.get(name)]:
+        raise BadInput(f"A training needs {', '.join(missing)}; type them, or name a file with --spec.")
+    fields["codeRef"] = training_code.pin(str(fields["codeRef"]))
+    if params:
+        fields["hyperparams"] = params
+    if datasets:
+        fields["datasetRefs"] = [_dataset(text, fields["codeRef"]) for text in datasets]
+    return checked(TrainingSpec, **{"seed": secrets.randbelow(2**32)} | fields)
+
+
+def _dataset(text: str, code_ref: str) -> dict[str, str]:
+    read = _DATASET.fullmatch(text)
+    if read is None:
+        raise BadInput(f"--dataset takes NAME=URI#sha256=HEX or NAME,URI,HEX, not {text!r}.")
+    name, uri = read["name"] or read["name_"], read["uri"] or read["uri_"]
+    sha256 = read["sha256"] or read["sha256_"] or _digest_here(name, uri, Path(code_ref.rpartition("@")[0]))
+    return {"name": name, "uri": uri, "sha256": sha256}
+
+
+def _digest_here(name: str, uri: str, code: Path) -> str:
+    file = code / uri.removeprefix("file://")
+    if not file.is_file():
+        raise BadInput(f"Dataset {name} is no file on this machine; say its digest: {name}={uri}#sha256=HEX")
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"Dataset {name} cannot be read: {error.strerror}.") from error

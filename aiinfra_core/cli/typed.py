@@ -1,0 +1,86 @@
+"""What was typed, made into the core's words: names and values, people, references, checked records."""
+
+import getpass
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+from cyclopts import Parameter
+from pydantic import BaseModel, ValidationError
+
+from aiinfra_core import canonical_json
+from aiinfra_core.errors import BadInput
+from aiinfra_core.settings import Settings, environment_named
+
+RequestedBy = Annotated[str | None, Parameter(help="Who asks; without it, the user who types.")]
+RequestId = Annotated[
+    str | None, Parameter(help="A name for this request: under the same name it is done once, under a new one it is done anew.")
+]
+Reference = Annotated[str, Parameter(help="MODEL, MODEL:VERSION, MODEL@ENVIRONMENT or an artifact's id.")]
+Pairs = Annotated[list[str] | None, Parameter(negative=(), metavar="KEY=VALUE")]
+
+_Checked = TypeVar("_Checked", bound=BaseModel)
+
+
+def person(given: str | None) -> str:
+    """Return who was named, else the user who types.
+
+    Raises:
+        BadInput: nobody was named and this user has no name.
+    """
+    try:
+        return given or getpass.getuser()
+    except (OSError, KeyError) as error:
+        raise BadInput("This user has no name; say who asks with --requested-by.") from error
+
+
+def values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Read `KEY=VALUE` pairs; a value is JSON, or a plain text where it is not.
+
+    Raises:
+        BadInput: there is no `=`, a key comes twice, or a value begins like JSON and is none.
+    """
+    read: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, text = pair.partition("=")
+        if not (key and equals):
+            raise BadInput(f"{option} takes KEY=VALUE, such as {option} depth=3, not {pair!r}.")
+        if key in read:
+            raise BadInput(f"{option} names {key} twice; give it one value.")
+        read[key] = _value(f"The value of {option} {key}", text)
+    return read
+
+
+def checked(kind: type[_Checked], **fields: Any) -> _Checked:
+    """Make a record of what was typed.
+
+    Raises:
+        BadInput: a field is missing or wrong; the message names it.
+    """
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in error.errors(include_input=False))
+        raise BadInput(f"This does not describe a {_words(kind.__name__)}: {wrong}.") from None
+
+
+def reference(settings: Settings, text: str) -> str:
+    """Return an artifact's reference with its environment spelled as configured; `production` is another word for `prod`.
+
+    Raises:
+        NotFound: there is no such environment.
+    """
+    model, at, environment = text.partition("@")
+    return f"{model}@{environment_named(settings, environment)}" if at else text
+
+
+def _value(what: str, text: str) -> Any:
+    try:
+        return canonical_json.loads(text, what=what)
+    except BadInput:
+        if text[:1] in ("{", "[", '"'):
+            raise
+        return text
+
+
+def _words(name: str) -> str:
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()

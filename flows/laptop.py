@@ -1,0 +1,157 @@
+"""Run one flow by hand, `python -m flows.VERB`: its command line, the Prefect server it reports to, and the exit code.
+
+    0  done                              4  a required part could not be reached
+    1  something unexpected              5  evidence does not verify
+    2  the request is wrong              6  a setting is missing or wrong
+    3  the answer is no, and recorded
+
+The configured Prefect API is used; where none is, the local server, started when it does not run. Which options a flow has is
+in `command_line`.
+"""
+
+import copy
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, cast
+
+import httpx
+from cyclopts import App, CycloptsError, Parameter
+from prefect import Flow, State
+from prefect.exceptions import ParameterTypeError, PrefectException
+from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.utilities.urls import url_for
+
+from aiinfra_core.domain.promotion import PromotionStatus
+from aiinfra_core.embedded import prefect_server
+from aiinfra_core.errors import AiInfraError, BadInput, EvidenceBroken, Misconfigured, Refused, Unavailable
+from aiinfra_core.settings import Settings
+from flows.outcomes import PipelineOutcome, PromotionOutcome
+
+UNEXPECTED, NO = 1, 3
+EXIT_CODES: tuple[tuple[type[AiInfraError], int], ...] = (
+    (BadInput, 2),
+    (Refused, NO),
+    (Unavailable, 4),
+    (EvidenceBroken, 5),
+    (Misconfigured, 6),
+)
+_A_NO = {PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK}
+_Options = Callable[..., dict[str, Any]]
+
+
+def main(flow: Flow[..., Any], options: _Options) -> NoReturn:
+    """Run a flow as the command line says and exit; an error is one line on standard error."""
+    try:
+        code = _run(flow, options, sys.argv[1:])
+    except CycloptsError as error:
+        code = _tell(BadInput(f"{error} See: python -m flows.{flow.name} --help"))
+    except AiInfraError as error:
+        code = _tell(error)
+    except (httpx.HTTPError, PrefectException) as error:
+        code = _tell(
+            Unavailable("prefect_server", f"The Prefect server does not answer properly ({error}); see that it runs, and try again.")
+        )
+    except KeyboardInterrupt:
+        print("Interrupted; the same command continues where this one stood.", file=sys.stderr)  # noqa: T201
+        code = UNEXPECTED
+    sys.exit(code)
+
+
+def _run(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> int:
+    parameters = _parameters(flow, options, arguments)
+    if parameters is None:
+        return 0
+    _calm_console()
+    with _prefect_api():
+        return _report(cast("State[object]", flow(**parameters, return_state=True)))
+
+
+def _parameters(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> dict[str, Any] | None:
+    """Return the flow's checked parameters; None when only help was asked for."""
+    app = App(name=f"python -m flows.{flow.name}", help=flow.description, version_flags=[], result_action="return_value")
+    app.default(options)
+
+    def choose(
+        *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+        params: Annotated[
+            Path | None, Parameter(help="JSON file of the parameters, as `prefect deployment run --params` takes them.")
+        ] = None,
+    ) -> Any:
+        return _from_file(params) if params else app(tokens, exit_on_error=False, print_error=False)
+
+    app.meta.default(choose)
+    given = app.meta(arguments, exit_on_error=False, print_error=False)
+    try:
+        return None if given is None else flow.validate_parameters(given)
+    except ParameterTypeError as error:
+        raise BadInput(" ".join(str(error).split())) from error
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        parameters = json.loads(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(parameters, dict):
+        raise BadInput(f"{file} holds JSON but no object; write the flow's parameters by name.")
+    return parameters
+
+
+@contextmanager
+def _prefect_api() -> Iterator[None]:
+    if PREFECT_API_URL.value():
+        yield
+        return
+    url = prefect_server.ensure_running(Settings().home, on_wait=_tell_waiting)
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield
+
+
+def _tell_waiting(seconds: float) -> None:
+    print(f"Waiting for the local Prefect server to start: {seconds:.0f} s", file=sys.stderr)  # noqa: T201
+
+
+def _report(state: State[object]) -> int:
+    run = state.state_details.flow_run_id
+    where = f"Run: {url_for('flow-run', run) if run else 'none'}"
+    outcome = state.result(raise_on_failure=False)
+    if isinstance(outcome, AiInfraError):
+        print(where, file=sys.stderr)  # noqa: T201
+        return _tell(outcome)
+    if not state.is_completed():
+        print(f"{where}\nSomething unexpected happened: {' '.join((state.message or '').split())}", file=sys.stderr)  # noqa: T201
+        return UNEXPECTED
+    print(f"{where}\n{outcome}")  # noqa: T201
+    return NO if isinstance(outcome, (PromotionOutcome, PipelineOutcome)) and outcome.status in _A_NO else 0
+
+
+def _tell(error: AiInfraError) -> int:
+    print(error, file=sys.stderr)  # noqa: T201
+    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), UNEXPECTED)
+
+
+class _OneLine(logging.Formatter):
+    """Writes a record as Prefect would, without the traceback; that one is in the log of the run."""
+
+    def __init__(self, before: logging.Formatter | None) -> None:
+        super().__init__()
+        self._before = before or logging.Formatter()
+
+    def format(self, record: logging.LogRecord) -> str:
+        calm = copy.copy(record)
+        calm.exc_info = calm.exc_text = None
+        return self._before.format(calm)
+
+
+def _calm_console() -> None:
+    """Show what goes on without tracebacks; an error is told once, at the end."""
+    for logger in [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]:
+        for handler in logger.handlers:
+            if isinstance(handler, PrefectConsoleHandler) and not isinstance(handler.formatter, _OneLine):
+                handler.setFormatter(_OneLine(handler.formatter))
+                handler.addFilter(lambda record: record.levelno < logging.ERROR)

@@ -1,0 +1,165 @@
+"""How a run ends: a small record of what came of it, and the name Prefect shows for that end.
+
+What was recorded is the truth; this only says it again. A policy's no is an answer and ends a run Completed; a required part that
+could not be reached, a failed training and evidence that does not verify end it Failed with the reason.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar, cast
+from uuid import UUID
+
+from prefect.states import Completed
+
+from aiinfra_core.audit_log.check import History
+from aiinfra_core.domain.artifact import Artifact
+from aiinfra_core.domain.promotion import Promotion, PromotionStatus
+from aiinfra_core.domain.record import Name, Record, Sha256
+from aiinfra_core.domain.training import JobStatus, TrainingJob
+from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
+from aiinfra_core.verifying import Step
+
+_UNAVAILABLE = "unavailable:"
+
+
+class TrainingOutcome(Record):
+    """What a completed training made."""
+
+    training_job_id: UUID
+    model: Name
+    status: JobStatus
+    checksum: Sha256 | None
+    metrics: dict[str, float]
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        scored = f", quality {self.metrics['quality']:.4f}" if "quality" in self.metrics else ""
+        return f"{self.model} trained: digest {self.checksum}{scored} (job {self.training_job_id})"
+
+
+class RegistrationOutcome(Record):
+    """Which version of a model some bytes are."""
+
+    artifact_id: UUID
+    model: Name
+    version: int
+    checksum: Sha256
+    signer_id: str
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"{self.model}:{self.version} registered: digest {self.checksum}, signed by {self.signer_id}"
+
+
+class PromotionOutcome(Record):
+    """How a promotion ended."""
+
+    promotion_id: UUID
+    artifact_id: UUID
+    model: Name
+    version: int
+    environment: Name
+    checksum: Sha256
+    status: PromotionStatus
+    reason: str | None
+    signer_id: str | None
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        said = f": {self.reason}" if self.reason else ""
+        return f"{self.model}:{self.version} to {self.environment}: {self.status}{said}"
+
+
+class PipelineOutcome(Record):
+    """What came of a model from its training to the last environment that was asked."""
+
+    training_job_id: UUID
+    registered: RegistrationOutcome
+    promotions: tuple[PromotionOutcome, ...]
+
+    @property
+    def status(self) -> PromotionStatus:
+        """How the last promotion ended."""
+        return self.promotions[-1].status
+
+    @property
+    def reason(self) -> str | None:
+        """Why it ended so."""
+        return self.promotions[-1].reason
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return "; ".join(str(promotion) for promotion in self.promotions)
+
+
+class VerificationOutcome(Record):
+    """What was verified, when nothing was found."""
+
+    events: int
+    waiting: int
+    checks: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        checked = f"; {', '.join(self.checks)}" if self.checks else ""
+        return f"verified: {self.events} events chained and signed, every row matches its last event{checked}"
+
+
+_Promoted = TypeVar("_Promoted", PromotionOutcome, PipelineOutcome)
+
+
+def trained(job: TrainingJob) -> TrainingOutcome:
+    """Return what a completed training made.
+
+    Raises:
+        BadInput: it failed; the same request will not do better.
+    """
+    if job.status is not JobStatus.COMPLETED:
+        raise BadInput(f"Training job {job.id} of {job.spec.model} failed: {job.error}")
+    return TrainingOutcome(
+        training_job_id=job.id, model=job.spec.model, status=job.status, checksum=job.checksum, metrics=job.metrics or {}
+    )
+
+
+def registered(artifact: Artifact) -> RegistrationOutcome:
+    """Return which version of a model was registered."""
+    return RegistrationOutcome(artifact_id=artifact.id, **artifact.model_dump(include={"model", "version", "checksum", "signer_id"}))
+
+
+def promoted(promotion: Promotion, artifact: Artifact) -> PromotionOutcome:
+    """Return how a promotion ended.
+
+    Raises:
+        Unavailable: a required part could not be reached, so the recorded answer is no; it may be asked again.
+    """
+    if promotion.status is PromotionStatus.REJECTED and (promotion.reason or "").startswith(_UNAVAILABLE):
+        part, _, reason = (promotion.reason or "").removeprefix(_UNAVAILABLE).partition(" ")
+        raise Unavailable(part, f"{_UNAVAILABLE}{part} {reason}")
+    return PromotionOutcome(
+        promotion_id=promotion.id,
+        version=artifact.version,
+        checksum=artifact.checksum,
+        **promotion.model_dump(include={"artifact_id", "model", "environment", "status", "reason", "signer_id"}),
+    )
+
+
+def verified(history: History, steps: Sequence[Step]) -> VerificationOutcome:
+    """Return what was checked.
+
+    Raises:
+        EvidenceBroken: something does not verify; names the first place, and how many more there are.
+    """
+    findings = [(finding.place, finding.problem) for finding in history.findings]
+    findings += [(step.name, step.detail) for step in steps if not step.passed]
+    if findings:
+        (place, problem), *more = findings
+        raise EvidenceBroken(place, f"{problem}{f' (and {len(more)} more findings)' if more else ''}")
+    return VerificationOutcome(events=history.events, waiting=history.waiting, checks=tuple(step.name for step in steps))
+
+
+def ended(outcome: _Promoted) -> _Promoted:
+    """End the run named after how the promotion ended: Completed when applied, else Rejected, PendingApproval, Superseded."""
+    if outcome.status is PromotionStatus.APPLIED:
+        return outcome
+    name = outcome.status.replace("_", " ").title().replace(" ", "")
+    # Prefect takes a returned state as the end of the run and gives its data to whoever called the flow.
+    return cast("_Promoted", Completed(name=name, message=outcome.reason, data=outcome))

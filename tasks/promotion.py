@@ -1,0 +1,49 @@
+"""The steps of a promotion, each idempotent on the promotion's status: request, verify, decide, sign, apply."""
+
+from uuid import UUID
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from aiinfra_core import promoting
+from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest
+from aiinfra_core.embedded.defaults import current_settings
+from aiinfra_core.settings import environment_named
+from tasks.retries import retry_when_transient
+
+
+@task(cache_policy=NO_CACHE)
+def check_environments(names: tuple[str, ...]) -> list[str]:
+    """Return the configured names of some environments; one that does not exist is an error, before anything is done."""
+    settings = current_settings()
+    return [environment_named(settings, name) for name in names]
+
+
+@task(**retry_when_transient, cache_policy=NO_CACHE)
+def request_promotion(request: PromotionRequest) -> UUID:
+    """Record that somebody asks for a promotion; the same request gives the same promotion."""
+    return promoting.request_promotion(current_settings(), request)
+
+
+@task(**retry_when_transient, cache_policy=NO_CACHE)
+def verify_artifact(promotion_id: UUID) -> Promotion:
+    """Read the artifact's bytes and its signed registration again; anything but what was registered is a no."""
+    return promoting.verify_artifact(current_settings(), promotion_id)
+
+
+@task(**retry_when_transient, cache_policy=NO_CACHE)
+def decide(promotion_id: UUID) -> Decision | None:
+    """Ask SentinelNet, or the local policy, once, and record the whole answer."""
+    return promoting.decide(current_settings(), promotion_id)
+
+
+@task(**retry_when_transient, cache_policy=NO_CACHE)
+def sign_manifest(promotion_id: UUID) -> Promotion:
+    """Sign the manifest of an allowed promotion, once."""
+    return promoting.sign_manifest(current_settings(), promotion_id)
+
+
+@task(**retry_when_transient, cache_policy=NO_CACHE)
+def apply_promotion(promotion_id: UUID) -> Promotion:
+    """Verify the manifest and make the artifact current; a promotion that lost the race is superseded."""
+    return promoting.apply_promotion(current_settings(), promotion_id)

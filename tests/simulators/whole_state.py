@@ -1,0 +1,48 @@
+"""Everything a run leaves behind, written so that two runs that did the same compare equal: without ids, times and signatures."""
+
+import json
+import re
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from sqlalchemy import select
+
+from aiinfra_core import database
+from aiinfra_core.settings import Settings
+from aiinfra_core.tables import metadata
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_DIGEST = re.compile(r"\b[0-9a-f]{64}\b")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+
+
+def whole_state(settings: Settings) -> dict[str, list[str]]:
+    """Return every row of every table and every stored file; digests that depend on ids or times are blanked like those."""
+    with database.transaction(settings) as tx:
+        tables = {name: [dict(row) for row in tx.execute(select(table)).mappings()] for name, table in metadata.tables.items()}
+    root = Path(unquote(urlsplit(str(settings.artifact_root)).path))
+    lasting = {row["checksum"] for row in tables["training_jobs"]} | {row["spec_digest"] for row in tables["training_jobs"]}
+    state = {name: sorted(_blank(row, lasting) for row in rows) for name, rows in tables.items()}
+    files = [f"{path.relative_to(root)} {path.stat().st_size}" for path in root.rglob("*") if path.is_file()]
+    return state | {"files": sorted(_blank(file, lasting) for file in files)}
+
+
+def _blank(value: Any, lasting: set[str]) -> str:
+    text = value if isinstance(value, str) else json.dumps(_without_signed_bytes(value), default=_as_text, sort_keys=True)
+    text = _TIME.sub("TIME", _ID.sub("ID", text))
+    return _DIGEST.sub(lambda found: found[0] if found[0] in lasting else "DIGEST", text)
+
+
+def _without_signed_bytes(row: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in row.items() if name not in ("envelope", "signature", "seq", "id")}
+    if isinstance(payload := shown.get("payload"), str):
+        event = json.loads(payload)
+        event["rows"] = {table: _without_signed_bytes(row) for table, row in event.get("rows", {}).items()}
+        shown["payload"] = event
+    return shown
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
