@@ -45,11 +45,16 @@ def evaluation_to_judge(tx: Connection, artifact: Artifact, claimed: dict[str, A
     return JudgedEvaluation(kind=measured.kind, metrics=measured.metrics, digest=measured.digest)
 
 
-def record_judged(settings: Settings, promotion: Promotion, artifact: Artifact) -> None:
-    """Sign and keep the evaluation a promotion was judged on, if it is a claim that is not kept yet."""
-    if promotion.evaluation_kind is not None:
-        evaluation = judged(artifact, promotion.evaluation_kind, promotion.evaluation)
-        _record(settings, artifact, evaluation, promotion.requested_by)
+def record_judged(settings: Settings, promotion: Promotion, artifact: Artifact) -> Evaluation:
+    """Sign and keep the evaluation a promotion was judged on.
+
+    Raises:
+        BadInput: it was judged on none.
+    """
+    if promotion.evaluation_kind is None:
+        raise BadInput(f"Promotion {promotion.id} was judged on no evaluation.")
+    evaluation = judged(artifact, promotion.evaluation_kind, promotion.evaluation)
+    return _record(settings, artifact, evaluation, promotion.requested_by)
 
 
 def judged(artifact: Artifact, kind: EvaluationKind, metrics: dict[str, Any]) -> JudgedEvaluation:

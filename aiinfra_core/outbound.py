@@ -70,7 +70,9 @@ def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patien
     request_headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity", **headers}
     retrying = Retrying(
         stop=stop_after_attempt(patience.attempts),
-        wait=wait_exponential_jitter(multiplier=patience.backoff_seconds, max=10 * patience.backoff_seconds, jitter=patience.backoff_seconds),
+        wait=wait_exponential_jitter(
+            multiplier=patience.backoff_seconds, max=10 * patience.backoff_seconds, jitter=patience.backoff_seconds
+        ),
         retry=retry_if_exception_type(Unavailable),
         before_sleep=_log_retry,
         reraise=True,

@@ -5,10 +5,9 @@ finds a no records it with its reason, and the steps after it do nothing. No gat
 transaction. What a status may become is `registry.promotions`' business; what the gate thinks is `policy`'s.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
-
-from sqlalchemy import Connection
 
 from aiinfra_core import artifact_store, canonical_json, checksums, database, evaluating
 from aiinfra_core.audit_log.sequence import sequence_quietly
@@ -21,7 +20,8 @@ from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.keys import configured_signer, trusted_keys
 from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
-from aiinfra_core.registry import artifacts, evidence, promotions
+from aiinfra_core.registry import artifacts, dossier, evidence, promotions
+from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.settings import Settings, environment_named
 
 
@@ -50,55 +50,57 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
     with database.transaction(settings) as tx:
         artifact = artifacts.find(tx, request.artifact)
         evaluation = evaluating.evaluation_to_judge(tx, artifact, request.evaluation)
-        pointer = promotions.pointer(tx, environment, artifact.model)
-        if request.request_id is None and (current := _already_current(tx, pointer, artifact, evaluation)):
-            return current
+        replaces = promotions.current(tx, environment, artifact.model)
+        if request.request_id is None and replaces and _is_the_same(replaces[1], artifact, evaluation):
+            return replaces[1].id
         return promotions.request(
             tx,
             artifact=artifact,
             environment=environment,
             evaluation=evaluation,
-            pointer=pointer,
+            replaces=replaces,
             requested_by=request.requested_by,
-            request_id=request.request_id or _default_request_id(artifact, environment, evaluation, pointer),
+            request_id=request.request_id or _default_request_id(artifact, environment, evaluation, replaces),
             at=_now(),
         )
 
 
 def verify_artifact(settings: Settings, promotion_id: UUID) -> Promotion:
     """Read the artifact's bytes and its signed registration again; anything but what was registered is a no."""
-    promotion, artifact = _load(settings, promotion_id)
-    if promotion.status is not PromotionStatus.REQUESTED or promotion.decision is not None:
-        return promotion
+    known = _load(settings, promotion_id)
+    if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
+        return known.promotion
+    artifact = known.artifact
     try:
         artifact_store.verify(artifact_store.location(settings), artifact.artifact_uri, artifact.checksum)
-        _verify_registration(settings, artifact)
+        registration = claims.of_registration(artifact, known.training_attestation)
+        expect(known.registration_envelope, trusted_keys(settings), registration)
     except Unavailable as error:
         return _refuse_unavailable(settings, promotion_id, error)
     except (BadInput, EvidenceBroken) as error:
         return _refuse(settings, promotion_id, f"artifact: {error}")
-    return promotion
+    return known.promotion
 
 
 def decide(settings: Settings, promotion_id: UUID) -> Decision | None:
     """Ask the gate once about this promotion and record its whole answer; asked again, return the recorded one."""
-    promotion, artifact = _load(settings, promotion_id)
-    if promotion.status is not PromotionStatus.REQUESTED or promotion.decision is not None:
-        return promotion.decision
-    decision = gate.decide(settings, _question(promotion, artifact))
+    known = _load(settings, promotion_id)
+    if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
+        return known.promotion.decision
+    decision = gate.decide(settings, _question(known.promotion, known.artifact))
     with database.transaction(settings) as tx:
-        promotion = promotions.record_decision(tx, promotion_id, decision, at=_now())
-    return promotion.decision
+        return promotions.record_decision(tx, promotion_id, decision, at=_now()).decision
 
 
 def sign_manifest(settings: Settings, promotion_id: UUID) -> Promotion:
     """Sign the manifest of an allowed promotion for the sequence after the one it saw; never sign twice."""
-    promotion, artifact = _load(settings, promotion_id)
-    if promotion.status is not PromotionStatus.REQUESTED or promotion.decision is None or not promotion.decision.allowed:
-        return promotion
+    known = _load(settings, promotion_id)
+    decision = known.promotion.decision
+    if known.promotion.status is not PromotionStatus.REQUESTED or decision is None or not decision.allowed:
+        return known.promotion
     at = _now()
     try:
-        manifest = _signed_manifest(settings, promotion, artifact, at)
+        manifest = _signed_manifest(settings, known, at)
     except Unavailable as error:
         return _refuse_unavailable(settings, promotion_id, error)
     with database.transaction(settings) as tx:
@@ -107,35 +109,39 @@ def sign_manifest(settings: Settings, promotion_id: UUID) -> Promotion:
 
 def apply_promotion(settings: Settings, promotion_id: UUID) -> Promotion:
     """Verify the stored manifest and swap the pointer; a promotion that lost the race becomes superseded."""
-    promotion, artifact = _load(settings, promotion_id)
+    known = _load(settings, promotion_id)
+    promotion = known.promotion
     if promotion.status is PromotionStatus.APPROVED:
-        try:
-            _verify_manifest(settings, promotion, artifact)
-        except (BadInput, EvidenceBroken) as error:
-            promotion = _refuse(settings, promotion_id, f"manifest: {error}")
-        else:
-            with database.transaction(settings) as tx:
-                promotion = promotions.apply(tx, promotion_id, at=_now())
+        promotion = _apply_verified(settings, known)
     sequence_quietly(settings, configured_signer)
     return promotion
 
 
-def _already_current(tx: Connection, pointer: Pointer | None, artifact: Artifact, evaluation: JudgedEvaluation | None) -> UUID | None:
-    if pointer is None or pointer.artifact_id != artifact.id:
-        return None
-    judged = promotions.get(tx, pointer.promotion_id).evaluation_digest
-    return pointer.promotion_id if judged == (evaluation.digest if evaluation else None) else None
+def _apply_verified(settings: Settings, known: Dossier) -> Promotion:
+    try:
+        kept = evidence.of_promotion(known)
+        expect(kept.envelope, trusted_keys(settings), kept.expected)
+    except (BadInput, EvidenceBroken) as error:
+        return _refuse(settings, known.promotion.id, f"manifest: {error}")
+    with database.transaction(settings) as tx:
+        return promotions.apply(tx, known.promotion, at=_now())
 
 
-def _default_request_id(artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, pointer: Pointer | None) -> str:
-    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, pointer.sequence if pointer else 0]
+def _is_the_same(current: Promotion, artifact: Artifact, evaluation: JudgedEvaluation | None) -> bool:
+    judged = evaluation.digest if evaluation else None
+    return (current.artifact_id, current.evaluation_digest) == (artifact.id, judged)
+
+
+def _default_request_id(
+    artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, replaces: tuple[Pointer, Promotion] | None
+) -> str:
+    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, replaces[0].sequence if replaces else 0]
     return "promote:" + checksums.sha256_hex(canonical_json.dumps(identity))
 
 
-def _load(settings: Settings, promotion_id: UUID) -> tuple[Promotion, Artifact]:
-    with database.transaction(settings) as tx:
-        promotion = promotions.get(tx, promotion_id)
-        return promotion, artifacts.get(tx, promotion.artifact_id)
+def _load(settings: Settings, promotion_id: UUID) -> Dossier:
+    with database.reading(settings) as connection:
+        return dossier.of_promotion(connection, promotion_id)
 
 
 def _question(promotion: Promotion, artifact: Artifact) -> Question:
@@ -154,23 +160,12 @@ def _question(promotion: Promotion, artifact: Artifact) -> Question:
     )
 
 
-def _verify_registration(settings: Settings, artifact: Artifact) -> None:
-    with database.transaction(settings) as tx:
-        kept = evidence.of_registration(tx, artifact)
-    expect(kept.envelope, trusted_keys(settings), kept.expected)
-
-
-def _verify_manifest(settings: Settings, promotion: Promotion, artifact: Artifact) -> None:
-    with database.transaction(settings) as tx:
-        kept = evidence.of_promotion(tx, promotion, artifact)
-    expect(kept.envelope, trusted_keys(settings), kept.expected)
-
-
-def _signed_manifest(settings: Settings, promotion: Promotion, artifact: Artifact, at: datetime) -> Attestation:
-    evaluating.record_judged(settings, promotion, artifact)
-    with database.transaction(settings) as tx:
-        inputs = evidence.inputs_of(tx, promotion, artifact)
-    return attest(claims.of_promotion(promotion, artifact, inputs, at), configured_signer(settings))
+def _signed_manifest(settings: Settings, known: Dossier, at: datetime) -> Attestation:
+    if known.promotion.evaluation_kind is not None and known.evaluation_attestation is None:
+        evaluation = evaluating.record_judged(settings, known.promotion, known.artifact)
+        known = replace(known, evaluation_attestation=evaluation.attestation)
+    payload = claims.of_promotion(known.promotion, known.artifact, known.input_attestations, at)
+    return attest(payload, configured_signer(settings))
 
 
 def _refuse(settings: Settings, promotion_id: UUID, reason: str) -> Promotion:

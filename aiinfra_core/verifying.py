@@ -16,7 +16,7 @@ from aiinfra_core.domain.promotion import Promotion, PromotionStatus
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence.attestation import expect
 from aiinfra_core.keys import trusted_keys, trusted_signers
-from aiinfra_core.registry import artifacts, evaluations, evidence, jobs, promotions
+from aiinfra_core.registry import artifacts, dossier, evaluations, evidence, jobs, promotions
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.settings import Settings
 
@@ -76,7 +76,11 @@ def _signed_steps(settings: Settings, tx: Connection, artifact: Artifact) -> Ite
         yield _signed(settings, name, partial(evidence.of_evaluation, tx, artifact, evaluation))
     for promotion in _signed_promotions(tx, artifact):
         name = f"promotion to {promotion.environment}, sequence {promotion.sequence_seen + 1} ({promotion.status})"
-        yield _signed(settings, name, partial(evidence.of_promotion, tx, promotion, artifact))
+        yield _signed(settings, name, partial(_manifest, tx, promotion))
+
+
+def _manifest(tx: Connection, promotion: Promotion) -> Kept:
+    return evidence.of_promotion(dossier.of_promotion(tx, promotion.id))
 
 
 def _signed_promotions(tx: Connection, artifact: Artifact) -> Iterable[Promotion]:

@@ -20,10 +20,10 @@ from typing import Annotated, Any, NoReturn, cast
 
 import httpx
 from cyclopts import App, CycloptsError, Parameter
-from prefect import Flow, State
+from prefect import Flow, State, get_client
 from prefect.exceptions import ParameterTypeError, PrefectException
 from prefect.logging.handlers import PrefectConsoleHandler
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.utilities.urls import url_for
 
 from aiinfra_core.domain.promotion import PromotionStatus
@@ -104,12 +104,21 @@ def _from_file(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _prefect_api() -> Iterator[None]:
-    if PREFECT_API_URL.value():
+    if configured := PREFECT_API_URL.value():
+        _check_answers(configured)
         yield
         return
     url = prefect_server.ensure_running(Settings().home, on_wait=_tell_waiting)
-    with temporary_settings({PREFECT_API_URL: url}):
+    # Nobody watches a local run for its heartbeat, and each makes the end of a flow wait up to a second.
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
+
+
+def _check_answers(url: str) -> None:
+    with get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+    if problem:
+        raise Unavailable("prefect_server", f"The configured Prefect API {url} does not answer; start it, or unset PREFECT_API_URL.")
 
 
 def _tell_waiting(seconds: float) -> None:

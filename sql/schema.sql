@@ -95,7 +95,7 @@ CREATE TABLE evaluations (
   kind         text NOT NULL CHECK (kind IN ('measured', 'claimed')),
   metrics      json NOT NULL,
   digest       text NOT NULL CHECK (digest ~ '^[0-9a-f]{64}$'),
-  attestation  text NOT NULL REFERENCES attestations (digest),
+  attestation  text NOT NULL REFERENCES attestations (digest) DEFERRABLE INITIALLY DEFERRED,
   recorded_by  text NOT NULL,
   created_at   timestamptz NOT NULL,
   UNIQUE (artifact_id, digest)
@@ -117,7 +117,7 @@ CREATE TABLE model_promotions (
   decision       json,
   reason         text,
   requested_by   text NOT NULL,
-  manifest       text REFERENCES attestations (digest),
+  manifest       text REFERENCES attestations (digest) DEFERRABLE INITIALLY DEFERRED,
   signature      text,
   signer_id      text,
   created_at     timestamptz NOT NULL,

@@ -38,6 +38,7 @@ IDLE_UPLOAD_SECONDS = 60.0
 _CONNECTION = {
     "connect_timeout": 3,
     "read_timeout": 10,
+    "response_checksum_validation": "when_required",  # changed bytes are ours to report, by SHA-256, not a transport's error
     "retries": {"mode": "standard", "total_max_attempts": 3},
 }
 _TRANSPORT_ERRORS = (OSError, BotoCoreError, HTTPClientError, ResponseParserError, BrokenBody)
@@ -60,7 +61,9 @@ class S3Store:
 
     def has_sums(self, key: str) -> bool:
         """Tell whether a finished directory is at a key."""
-        return self._exists(key + checksums.SUMS_SUFFIX)
+        name = self.prefix + key + checksums.SUMS_SUFFIX
+        listed = self._call("list_objects_v2", Prefix=name, MaxKeys=1)  # unlike a HEAD, says so when there is no such bucket
+        return any(item["Key"] == name for item in listed.get("Contents", ()))
 
     def files(self, key: str) -> list[str]:
         """Return the relative paths of the files of a directory, byte-sorted."""

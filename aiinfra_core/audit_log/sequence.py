@@ -4,26 +4,43 @@ The signer is asked outside any transaction, under a session lock: a slow key se
 """
 
 import base64
+import json
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select
+from sqlalchemy import Connection, func, select, text
 
 from aiinfra_core import database
 from aiinfra_core.audit_log.chain import Head, follow, head_after
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.signer import Signer, sign_verified
-from aiinfra_core.tables import audit_events, audit_outbox
+from aiinfra_core.tables import audit_outbox
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
 _LOCK_KEY = 0x41554449  # "AUDI"
-_PENDING = select(audit_outbox.c.id, audit_outbox.c.payload).order_by(audit_outbox.c.id).limit(BATCH)
-_HEAD = select(audit_events.c.seq, audit_events.c.hash, audit_events.c.created_at).order_by(audit_events.c.seq.desc()).limit(1)
-_DRAIN = delete(audit_outbox).where(audit_outbox.c.id == func.any(bindparam("ids")))
+_PENDING = text(
+    f"""
+    SELECT waiting.id, waiting.payload::text AS payload, head.seq, head.hash, head.created_at
+    FROM audit_outbox AS waiting
+    LEFT JOIN (SELECT seq, hash, created_at FROM audit_events ORDER BY seq DESC LIMIT 1) AS head ON true
+    ORDER BY waiting.id LIMIT {BATCH}
+    """  # noqa: S608 - a constant of ours
+)
+# One statement, so that an event is in the chain or in the outbox, never in both or neither.
+_CHAIN = text(
+    """
+    WITH drained AS (DELETE FROM audit_outbox WHERE id = ANY (:drained))
+    INSERT INTO audit_events
+      (seq, id, event_type, payload, prev_hash, hash, signature, signer_id, ts, created_at, metadata, version)
+    SELECT seq, id, event_type, payload::json, prev_hash, hash, signature, signer_id, ts, created_at, metadata::json, version
+    FROM json_to_recordset(CAST(:events AS json)) AS event (seq bigint, id uuid, event_type text, payload text, prev_hash text,
+      hash text, signature text, signer_id text, ts timestamptz, created_at timestamptz, metadata text, version integer)
+    """
+)
 
 
 def sequence_pending(settings: Settings, signer: Signer) -> int:
@@ -34,9 +51,10 @@ def sequence_pending(settings: Settings, signer: Signer) -> int:
     Raises:
         Unavailable: the database or the signer cannot be reached.
     """
-    sequenced = 0
     with database.advisory_lock(settings, _LOCK_KEY) as connection:
-        while batch := _chain_batch(connection, signer):
+        batch = sequenced = _chain_batch(connection, signer)
+        while batch == BATCH:
+            batch = _chain_batch(connection, signer)
             sequenced += batch
     return sequenced
 
@@ -55,17 +73,13 @@ def sequence_quietly(settings: Settings, signer: Callable[[Settings], Signer]) -
 
 
 def _chain_batch(connection: Connection, signer: Signer) -> int:
-    with connection.begin():
-        pending = connection.execute(_PENDING).all()
-        found = connection.execute(_HEAD).one_or_none() if pending else None
-    if not pending:
-        return 0
-    head = Head(*found) if found else Head()
-    events = list(_signed(head, [row.payload for row in pending], signer))
-    with connection.begin():
-        connection.execute(insert(audit_events), events)
-        connection.execute(_DRAIN, {"ids": [row.id for row in pending]})
-    return len(events)
+    pending = connection.execute(_PENDING).all()
+    if pending:
+        last = pending[0]
+        head = Head() if last.seq is None else Head(last.seq, last.hash, last.created_at)
+        events = list(_signed(head, [row.payload for row in pending], signer))
+        connection.execute(_CHAIN, {"events": json.dumps(events, default=str), "drained": [row.id for row in pending]})
+    return len(pending)
 
 
 def _signed(head: Head, payloads: list[str], signer: Signer) -> Iterator[dict[str, Any]]:

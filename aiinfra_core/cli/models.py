@@ -35,7 +35,7 @@ def list_versions(
     """List registered versions, newest first, and where each is current."""
     if not 1 <= limit <= _MOST:
         raise BadInput(f"--limit must be between 1 and {_MOST}.")
-    with database.transaction(running_parts()) as tx:
+    with database.snapshot(running_parts()) as tx:
         seen = artifacts.get(tx, after) if after else None
         found = artifacts.newest(tx, model=model, limit=limit, after=(seen.created_at, seen.id) if seen else None)
         pointers = promotions.pointers(tx)
@@ -48,7 +48,7 @@ def list_versions(
 def show(artifact: Reference, /, *, as_json: AsJson = False) -> None:
     """Show a version: its bytes, where they came from, how they scored, who promoted it and where it is current."""
     settings = running_parts()
-    with database.transaction(settings) as tx:
+    with database.snapshot(settings) as tx:
         found = artifacts.find(tx, reference(settings, artifact))
         known = _known(tx, found)
     if as_json:

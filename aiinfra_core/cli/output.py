@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from threading import Timer
 from typing import Annotated, Any, TextIO
 
 from cyclopts import Parameter
@@ -17,12 +18,13 @@ from rich.table import Table
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON value and nothing else.")]
 
-_WIDTH_OF_A_FILE = 240
+_WIDTH_OF_A_FILE = 10_000
+_SOON_SECONDS = 2.0
 
 
 def say(text: str) -> None:
     """Print a line of a result for people."""
-    _console(sys.stdout).print(printable(text), soft_wrap=True)
+    sys.stdout.write(f"{printable(text)}\n")
 
 
 def say_next(command: str) -> None:
@@ -38,7 +40,7 @@ def say_fields(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         if value is not None:
             grid.add_row(f"  {name}", printable(str(value)))
-    _console(sys.stdout).print(grid)
+    _print(grid)
 
 
 def say_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -48,7 +50,7 @@ def say_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*("" if value is None else printable(str(value)) for value in row))
-    _console(sys.stdout).print(table)
+    _print(table)
 
 
 def say_json(value: Any) -> None:
@@ -63,21 +65,20 @@ def note(text: str) -> None:
 
 @contextmanager
 def working(what: str) -> Iterator[Callable[[str], None]]:
-    """Show that something takes its time; give a function that prints a line about it."""
+    """Show that something takes its time, where nobody watches only after two seconds; give a function that prints a line about it."""
     console = _console(sys.stderr)
     if not console.is_terminal:
-        note(f"{what} …")
-        yield note
+        late = Timer(_SOON_SECONDS, note, [f"{what} …"])
+        late.start()
+        try:
+            yield note
+        finally:
+            late.cancel()
         return
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task(printable(what), total=None)
-        yield note_above(progress)
-
-
-def note_above(progress: Progress) -> Callable[[str], None]:
-    """Return a function that prints a line above a progress bar."""
-    return lambda line: progress.console.print(printable(line), soft_wrap=True)
+        yield lambda line: progress.console.print(printable(line), soft_wrap=True)
 
 
 def printable(text: str) -> str:
@@ -91,6 +92,13 @@ def score(metrics: Mapping[str, Any] | None) -> str | None:
         ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in (metrics or {}).items())
         or None
     )
+
+
+def _print(content: Table) -> None:
+    console = _console(sys.stdout)
+    with console.capture() as captured:
+        console.print(content)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in captured.get().splitlines()))
 
 
 def _plain(value: Any) -> Any:

@@ -73,6 +73,8 @@ def _say(settings: Settings, promotion: Promotion) -> None:
     name = f"{promotion.model}:{version}"
     say(f"{name} {_WORDS.get(promotion.status, f'ended {promotion.status} for')} {promotion.environment}")
     say_fields(_facts(promotion))
+    if _exit_code(promotion) is ExitCode.UNAVAILABLE:
+        say("Nothing was changed; ask again with the same command.")
     if promotion.status is PromotionStatus.APPLIED:
         say_next(_after(name, promotion.environment, settings.environments))
 
@@ -83,7 +85,7 @@ def _facts(promotion: Promotion) -> dict[str, Any]:
         "reason": promotion.reason or (decision.reason if decision else None),
         "judged on": score(promotion.evaluation),
         "evaluation": promotion.evaluation_kind,
-        "policy": f"{decision.policy_id} ({decision.source})" if decision else None,
+        "policy": f"{decision.policy_id or 'none named'} ({decision.source})" if decision else None,
         "manifest": promotion.manifest,
         "signer": promotion.signer_id,
         "promotion": promotion.id,

@@ -42,8 +42,6 @@ def up(*, as_json: AsJson = False) -> None:
     """Start the embedded PostgreSQL and the local Prefect server unless they run."""
     home = Settings().home
     elsewhere = os.environ.get("PREFECT_API_URL")
-    if not elsewhere:
-        prefect_server.start(home)  # it takes longest, so it starts beside the rest
     started_parts()
     api = elsewhere or _prefect_answers(home)
     database = "embedded" if Settings().database_url is None else "configured"

@@ -104,7 +104,7 @@ def _say(report: dict[str, Any]) -> None:
         say_table(("  CURRENT IN", "VERSION", "SEQUENCE", "SINCE"), [(f"  {place}", *rest) for place, *rest in rows])
     if step := _next_step(inside):
         say_next(step)
-    elif not report["current"]:
+    elif inside["reachable"] and not report["current"]:
         say("Nothing is current in any environment.")
 
 

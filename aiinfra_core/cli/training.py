@@ -49,7 +49,8 @@ def train(
     wanted = _spec(options, values("--param", param), dataset or (), _in_file(spec))
     who = person(requested_by)
     settings, begun = running_parts(), datetime.now(UTC)
-    with working(f"Training {wanted.model} from {wanted.code_ref} with seed {wanted.seed}") as tell:
+    note(f"Training {wanted.model} from {wanted.code_ref} with seed {wanted.seed}")
+    with working(f"Training {wanted.model}") as tell:
         job = run(settings, wanted, requested_by=who, request_id=request_id, on_output=lambda line: tell(f"  | {line}"))
     if as_json:
         say_json(job)

@@ -59,7 +59,9 @@ def checked(kind: type[_Checked], **fields: Any) -> _Checked:
     try:
         return kind(**fields)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, item['loc'])) or 'it'}: {item['msg']}" for item in error.errors(include_input=False))
+        wrong = "; ".join(
+            f"{'.'.join(map(str, item['loc'])).replace('_', '-') or 'it'}: {item['msg']}" for item in error.errors(include_input=False)
+        )
         raise BadInput(f"This does not describe a {_words(kind.__name__)}: {wrong}.") from None
 
 

@@ -66,7 +66,7 @@ def register(
         rows={"model_artifacts": row, "models": model, "attestations": statement},
         digests={"artifact": stored.checksum, "registration": attestation.digest},
     )
-    return _artifact(row)
+    return artifact_from(row)
 
 
 def _next_version(tx: Connection, name: str, at: datetime) -> Mapping[str, Any]:
@@ -95,7 +95,7 @@ def get(tx: Connection, artifact_id: UUID) -> Artifact:
     Raises:
         NotFound: there is no such artifact.
     """
-    return _artifact(rows.row_by_id(tx, model_artifacts, artifact_id, "artifact"))
+    return artifact_from(rows.row_by_id(tx, model_artifacts, artifact_id, "artifact"))
 
 
 def find(tx: Connection, reference: str) -> Artifact:
@@ -107,7 +107,7 @@ def find(tx: Connection, reference: str) -> Artifact:
     row = rows.first(tx, _meaning(reference))
     if row is None:
         raise NotFound(f"Nothing is registered as {reference!r}; see: aiinfra models list")
-    return _artifact(row)
+    return artifact_from(row)
 
 
 def _meaning(reference: str) -> Select[Any]:
@@ -145,8 +145,9 @@ def newest(
             query = query.where(model_artifacts.c[column] == value)
     if after is not None:
         query = query.where(tuple_(model_artifacts.c.created_at, model_artifacts.c.id) < after)
-    return [_artifact(row) for row in rows.every(tx, query)]
+    return [artifact_from(row) for row in rows.every(tx, query)]
 
 
-def _artifact(row: Mapping[str, Any]) -> Artifact:
+def artifact_from(row: Mapping[str, Any]) -> Artifact:
+    """Return the record of a row."""
     return Artifact(**{**row, "metadata": canonical_json.loads(row["metadata"])})

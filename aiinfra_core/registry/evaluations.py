@@ -5,25 +5,25 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select
+from sqlalchemy.dialects.postgresql import insert
 
 from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.append import append
 from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.registry import attestations
-from aiinfra_core.registry.rows import every, first, insert_row
-from aiinfra_core.tables import evaluations, models
+from aiinfra_core.registry.rows import every, first, full_row
+from aiinfra_core.tables import evaluations
 
 
 def record(tx: Connection, artifact: Artifact, evaluation: Evaluation, attestation: Attestation) -> Evaluation:
     """Keep a signed evaluation; the same one (by digest) is kept once, the first time it came."""
-    tx.execute(select(models.c.name).where(models.c.name == artifact.model).with_for_update())
-    if kept := by_digest(tx, artifact.id, evaluation.digest):
-        return kept
     at = evaluation.created_at
-    statement = attestations.keep(tx, attestation, at)
     text = canonical_json.dumps(evaluation.metrics).decode()
-    row = insert_row(tx, evaluations, **{**evaluation.model_dump(), "metrics": text, "attestation": attestation.digest})
+    row = full_row(evaluations, **{**evaluation.model_dump(), "metrics": text, "attestation": attestation.digest})
+    if first(tx, insert(evaluations).values(**row).on_conflict_do_nothing().returning(evaluations.c.id)) is None:
+        return by_digest(tx, artifact.id, evaluation.digest) or evaluation
+    statement = attestations.keep(tx, attestation, at)
     append(
         tx,
         "evaluation.recorded",

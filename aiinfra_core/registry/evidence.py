@@ -9,12 +9,12 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
-from aiinfra_core.domain.promotion import Promotion
 from aiinfra_core.domain.training import DatasetRef, TrainingJob
-from aiinfra_core.errors import BadInput, EvidenceBroken
+from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import claims, dsse, statement
 from aiinfra_core.evidence.predicates import Promotion as PromotionManifest
-from aiinfra_core.registry import attestations, evaluations, jobs
+from aiinfra_core.registry import attestations, jobs
+from aiinfra_core.registry.dossier import Dossier
 
 
 @dataclass(frozen=True)
@@ -47,35 +47,20 @@ def of_evaluation(tx: Connection, artifact: Artifact, evaluation: Evaluation) ->
     return Kept(attestations.envelope(tx, evaluation.attestation or ""), expected)
 
 
-def of_promotion(tx: Connection, promotion: Promotion, artifact: Artifact) -> Kept:
+def of_promotion(known: Dossier) -> Kept:
     """Return the manifest of an approved promotion.
 
     Raises:
-        EvidenceBroken: what is kept is no manifest.
+        EvidenceBroken: there is no manifest, or what is kept is none.
         BadInput: the gate said no.
     """
-    envelope = attestations.envelope(tx, promotion.manifest or "")
-    manifest = statement.parse(dsse.parse(envelope).payload).predicate
+    if known.manifest_envelope is None:
+        raise EvidenceBroken("envelope", f"promotion {known.promotion.id} has no manifest.")
+    manifest = statement.parse(dsse.parse(known.manifest_envelope).payload).predicate
     if not isinstance(manifest, PromotionManifest):
         raise EvidenceBroken("predicate type", "the promotion's attestation is not a promotion manifest.")
     verified_at = datetime.fromisoformat(manifest.time_verified)
-    return Kept(envelope, claims.of_promotion(promotion, artifact, inputs_of(tx, promotion, artifact), verified_at))
-
-
-def inputs_of(tx: Connection, promotion: Promotion, artifact: Artifact) -> list[str]:
-    """Return the digests of the statements a promotion leans on: registration, training, evaluation.
-
-    Raises:
-        BadInput: the evaluation it was judged on is not kept.
-    """
-    training = _job_of(tx, artifact)
-    inputs = [artifact.attestation, training.attestation if training else None]
-    if promotion.evaluation_digest is not None:
-        evaluation = evaluations.by_digest(tx, artifact.id, promotion.evaluation_digest)
-        if evaluation is None:
-            raise BadInput(f"The evaluation that promotion {promotion.id} was judged on is not kept.")
-        inputs.append(evaluation.attestation)
-    return [digest for digest in inputs if digest]
+    return Kept(known.manifest_envelope, claims.of_promotion(known.promotion, known.artifact, known.input_attestations, verified_at))
 
 
 def datasets_of(tx: Connection, artifact: Artifact, kind: EvaluationKind) -> tuple[DatasetRef, ...]:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from aiinfra_core import canonical_json
@@ -13,12 +13,14 @@ from aiinfra_core.audit_log.append import append
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.promotion import Decision, Pointer, Promotion, PromotionStatus
+from aiinfra_core.errors import Conflict
 from aiinfra_core.registry import attestations
 from aiinfra_core.registry.requests import claim, release
-from aiinfra_core.registry.rows import every, first, insert_row, locked_row, row_by_id, update_row
+from aiinfra_core.registry.rows import every, first, insert_row, row_by_id
 from aiinfra_core.tables import environment_pointers, model_promotions
 
 OPERATION = "promote"
+LOST = "another promotion became current first; look at what is current and ask again"
 
 
 def request(
@@ -27,7 +29,7 @@ def request(
     artifact: Artifact,
     environment: str,
     evaluation: JudgedEvaluation | None,
-    pointer: Pointer | None,
+    replaces: tuple[Pointer, Promotion] | None,
     requested_by: str,
     request_id: str,
     at: datetime,
@@ -54,8 +56,8 @@ def request(
         evaluation=canonical_json.dumps(evaluation.metrics if evaluation else {}).decode(),
         evaluation_kind=evaluation.kind if evaluation else None,
         evaluation_digest=evaluation.digest if evaluation else None,
-        sequence_seen=pointer.sequence if pointer else 0,
-        follows=get(tx, pointer.promotion_id).manifest if pointer else None,
+        sequence_seen=replaces[0].sequence if replaces else 0,
+        follows=replaces[1].manifest if replaces else None,
         requested_by=requested_by,
         created_at=at,
         updated_at=at,
@@ -66,14 +68,14 @@ def request(
 
 def record_decision(tx: Connection, promotion_id: UUID, decision: Decision, *, at: datetime) -> Promotion:
     """Keep the gate's whole answer, once; a no ends the promotion."""
-    row = locked_row(tx, model_promotions, promotion_id, "promotion")
-    if row["status"] != PromotionStatus.REQUESTED or row["decision"] is not None:
-        return _promotion(row)
     text = canonical_json.dumps(decision.model_dump(mode="json", by_alias=True)).decode()
-    row = update_row(tx, model_promotions, promotion_id, decision=text, updated_at=at)
+    undecided = model_promotions.c.decision.is_(None)
+    row = _change(tx, promotion_id, (PromotionStatus.REQUESTED,), undecided, decision=text, updated_at=at)
+    if row is None:
+        return get(tx, promotion_id)
     _tell(tx, "policy.decision", row, at)
     unavailable = "sentinelnet" if decision.unavailable else None
-    return _promotion(row) if decision.allowed else reject(tx, promotion_id, decision.reason, unavailable=unavailable, at=at)
+    return promotion_from(row) if decision.allowed else reject(tx, promotion_id, decision.reason, unavailable=unavailable, at=at)
 
 
 def reject(tx: Connection, promotion_id: UUID, reason: str, *, unavailable: str | None = None, at: datetime) -> Promotion:
@@ -81,59 +83,66 @@ def reject(tx: Connection, promotion_id: UUID, reason: str, *, unavailable: str 
 
     With `unavailable` (the part that could not be reached) the request may be asked again under the same id.
     """
-    row = locked_row(tx, model_promotions, promotion_id, "promotion")
-    if row["status"] not in (PromotionStatus.REQUESTED, PromotionStatus.APPROVED):
-        return _promotion(row)
+    said = f"unavailable:{unavailable} {reason}" if unavailable else reason
+    open_still = (PromotionStatus.REQUESTED, PromotionStatus.APPROVED)
+    row = _change(tx, promotion_id, open_still, status=PromotionStatus.REJECTED, reason=said, updated_at=at)
+    if row is None:
+        return get(tx, promotion_id)
     if unavailable:
         release(tx, OPERATION, promotion_id)
-        reason = f"unavailable:{unavailable} {reason}"
-    row = update_row(tx, model_promotions, promotion_id, status=PromotionStatus.REJECTED, reason=reason, updated_at=at)
     _tell(tx, "promotion.rejected", row, at)
-    return _promotion(row)
+    return promotion_from(row)
 
 
 def approve(tx: Connection, promotion_id: UUID, manifest: Attestation, *, at: datetime) -> Promotion:
     """Attach the signed manifest of an allowed promotion, once."""
-    row = locked_row(tx, model_promotions, promotion_id, "promotion")
-    if row["status"] != PromotionStatus.REQUESTED:
-        return _promotion(row)
-    statement = attestations.keep(tx, manifest, at)
     signed = {"manifest": manifest.digest, "signature": manifest.signature, "signer_id": manifest.signer_id}
-    row = update_row(tx, model_promotions, promotion_id, status=PromotionStatus.APPROVED, updated_at=at, **signed)
+    row = _change(tx, promotion_id, (PromotionStatus.REQUESTED,), status=PromotionStatus.APPROVED, updated_at=at, **signed)
+    if row is None:
+        return get(tx, promotion_id)
+    statement = attestations.keep(tx, manifest, at)
     _tell(tx, "promotion.approved", row, at, {"manifest": manifest.digest}, attestations=statement)
-    return _promotion(row)
+    return promotion_from(row)
 
 
-def apply(tx: Connection, promotion_id: UUID, *, at: datetime) -> Promotion:
-    """Make an approved promotion current if nothing else became current since it was asked for; else it is superseded."""
-    row = locked_row(tx, model_promotions, promotion_id, "promotion")
-    if row["status"] != PromotionStatus.APPROVED:
-        return _promotion(row)
-    pointer = _swap_pointer(tx, row, at)
+def apply(tx: Connection, promotion: Promotion, *, at: datetime) -> Promotion:
+    """Make an approved promotion current if nothing else became current since it was asked for; else it is superseded.
+
+    Raises:
+        Conflict: somebody ended the promotion at this very moment; nothing was changed.
+    """
+    pointer = _swap_pointer(tx, promotion, at)
+    changes = {"status": PromotionStatus.APPLIED, "applied_at": at} if pointer else {"status": PromotionStatus.SUPERSEDED, "reason": LOST}
+    row = _change(tx, promotion.id, (PromotionStatus.APPROVED,), updated_at=at, **changes)
+    if row is None and pointer:
+        raise Conflict(f"Promotion {promotion.id} was ended while it was being applied; look at it and ask again.")
+    if row is None:
+        return get(tx, promotion.id)
     if pointer is None:
-        return _supersede(tx, row, at)
-    row = update_row(tx, model_promotions, promotion_id, status=PromotionStatus.APPLIED, updated_at=at, applied_at=at)
-    _tell(tx, "promotion.applied", row, at, {"manifest": row["manifest"]}, environment_pointers=pointer)
-    return _promotion(row)
+        _tell(tx, "promotion.superseded", row, at)
+    else:
+        _tell(tx, "promotion.applied", row, at, {"manifest": row["manifest"]}, environment_pointers=pointer)
+    return promotion_from(row)
 
 
-def _supersede(tx: Connection, row: Mapping[str, Any], at: datetime) -> Promotion:
-    reason = "another promotion became current first; look at what is current and ask again"
-    row = update_row(tx, model_promotions, row["id"], status=PromotionStatus.SUPERSEDED, reason=reason, updated_at=at)
-    _tell(tx, "promotion.superseded", row, at)
-    return _promotion(row)
+def _change(
+    tx: Connection, promotion_id: UUID, was: tuple[PromotionStatus, ...], *conditions: ColumnElement[bool], **changes: Any
+) -> dict[str, Any] | None:
+    """Change a promotion that still stands where it is thought to stand; None when somebody was quicker."""
+    stands = (model_promotions.c.id == promotion_id) & model_promotions.c.status.in_(was)
+    query = update(model_promotions).where(stands, *conditions).values(**changes)
+    return first(tx, query.returning(*model_promotions.c))
 
 
 # A fresh pointer is inserted, an existing one is swapped; both wait for a concurrent winner and then see that they lost.
-def _swap_pointer(tx: Connection, row: Mapping[str, Any], at: datetime) -> Mapping[str, Any] | None:
-    place = {"environment": row["environment"], "model": row["model"]}
-    new = {"sequence": row["sequence_seen"] + 1, "promotion_id": row["id"], "artifact_id": row["artifact_id"], "updated_at": at}
-    if row["sequence_seen"] == 0:
+def _swap_pointer(tx: Connection, promotion: Promotion, at: datetime) -> dict[str, Any] | None:
+    place = {"environment": promotion.environment, "model": promotion.model}
+    new = {"sequence": promotion.sequence_seen + 1, "promotion_id": promotion.id, "artifact_id": promotion.artifact_id, "updated_at": at}
+    if promotion.sequence_seen == 0:
         begin = insert(environment_pointers).values(**place, **new).on_conflict_do_nothing()
         return first(tx, begin.returning(*environment_pointers.c))
-    here = (environment_pointers.c.environment == row["environment"]) & (environment_pointers.c.model == row["model"])
-    swap = update(environment_pointers).where(here & (environment_pointers.c.sequence == row["sequence_seen"])).values(**new)
-    return first(tx, swap.returning(*environment_pointers.c))
+    seen = _here(promotion.environment, promotion.model) & (environment_pointers.c.sequence == promotion.sequence_seen)
+    return first(tx, update(environment_pointers).where(seen).values(**new).returning(*environment_pointers.c))
 
 
 def get(tx: Connection, promotion_id: UUID) -> Promotion:
@@ -142,20 +151,34 @@ def get(tx: Connection, promotion_id: UUID) -> Promotion:
     Raises:
         NotFound: there is no such promotion.
     """
-    return _promotion(row_by_id(tx, model_promotions, promotion_id, "promotion"))
+    return promotion_from(row_by_id(tx, model_promotions, promotion_id, "promotion"))
 
 
 def of_artifact(tx: Connection, artifact_id: UUID) -> list[Promotion]:
     """Return the promotions of an artifact, newest first."""
     query = select(model_promotions).where(model_promotions.c.artifact_id == artifact_id).order_by(model_promotions.c.created_at.desc())
-    return [_promotion(row) for row in every(tx, query)]
+    return [promotion_from(row) for row in every(tx, query)]
 
 
 def pointer(tx: Connection, environment: str, model: str) -> Pointer | None:
     """Return what is current for a model in an environment, or None."""
-    here = (environment_pointers.c.environment == environment) & (environment_pointers.c.model == model)
-    row = first(tx, select(environment_pointers).where(here))
+    row = first(tx, select(environment_pointers).where(_here(environment, model)))
     return None if row is None else Pointer(**row)
+
+
+def current(tx: Connection, environment: str, model: str) -> tuple[Pointer, Promotion] | None:
+    """Return what is current for a model in an environment with the promotion that made it so, or None."""
+    pointer_columns = (column.label(f"pointer_{column.name}") for column in environment_pointers.c)
+    joined = environment_pointers.c.promotion_id == model_promotions.c.id
+    row = first(tx, select(*pointer_columns, *model_promotions.c).join(model_promotions, joined).where(_here(environment, model)))
+    if row is None:
+        return None
+    place = {name: row.pop(f"pointer_{name}") for name in Pointer.model_fields}
+    return Pointer(**place), promotion_from(row)
+
+
+def _here(environment: str, model: str) -> ColumnElement[bool]:
+    return (environment_pointers.c.environment == environment) & (environment_pointers.c.model == model)
 
 
 def pointers(tx: Connection) -> list[Pointer]:
@@ -184,6 +207,7 @@ def _tell(
     )
 
 
-def _promotion(row: Mapping[str, Any]) -> Promotion:
+def promotion_from(row: Mapping[str, Any]) -> Promotion:
+    """Return the record of a row."""
     decision = None if row["decision"] is None else Decision(**canonical_json.loads(row["decision"]))
     return Promotion(**{**row, "evaluation": canonical_json.loads(row["evaluation"]), "decision": decision})

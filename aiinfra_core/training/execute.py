@@ -176,7 +176,9 @@ def _alone_in(scratch: Path) -> Iterator[int]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() > patience:
-                    raise Unavailable("training", f"Another training is still running in {scratch}; try again when it has ended.") from error
+                    raise Unavailable(
+                        "training", f"Another training is still running in {scratch}; try again when it has ended."
+                    ) from error
                 time.sleep(0.1)
         yield file.fileno()
 

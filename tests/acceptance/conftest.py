@@ -36,13 +36,25 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str
     return values
 
 
-@pytest.fixture
-def prefect_api(prefect_api_url: str, environment: dict[str, str]) -> Iterator[str]:
-    """Run flows in this process against the session's server, with this test's settings."""
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+@pytest.fixture(scope="session")
+def told_prefect(prefect_api_url: str) -> Iterator[str]:
+    """Give the address of the session's server; it is told all that waits to be told before it stops."""
+    yield prefect_api_url
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
 
-    with temporary_settings({PREFECT_API_URL: prefect_api_url}):
-        yield prefect_api_url
+    APILogWorker.drain_all(timeout=10)
+    EventsWorker.drain_all(timeout=10)
+
+
+@pytest.fixture
+def prefect_api(told_prefect: str, environment: dict[str, str]) -> Iterator[str]:
+    """Run flows in this process against the session's server, with this test's settings."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    # A heartbeat makes the end of each flow wait up to a second.
+    with temporary_settings({PREFECT_API_URL: told_prefect, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield told_prefect
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_a_gate_that_is_down_fails_the_run_and_a_rerun_succeeds_when_it_is_back(
     assert statuses == ["applied", "applied", "rejected", "rejected"]
 
 
-def test_a_promotion_of_something_else_in_between_does_not_matter_to_a_promotion_asked_later(code_ref: str) -> None:
+def test_production_is_another_word_for_prod(code_ref: str) -> None:
     pipeline(_request(code_ref, environments=("staging",)))
     state = _ended(promote, PromotionRequest(artifact="rainfall@staging", environment="production", requested_by="rita"))
     assert state.name == "Completed"

@@ -16,23 +16,22 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from aiinfra_core.artifact_store import Location
+from tests.simulators.scripted_server import unused_url
 
 BUCKET = "ai-infra-test"
 ACCESS_KEY, SECRET_KEY = "test-access-key", "test-secret-key"
 
 
-@pytest.fixture(scope="session")
-def aws_credentials() -> Iterator[None]:
-    """Give every S3 client of this test process the credentials the servers here accept."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        yield
+@pytest.fixture
+def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the S3 clients of a test the credentials the servers here accept."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
 
 
 @pytest.fixture(scope="session")
-def moto_endpoint(aws_credentials: None) -> Iterator[str]:
+def moto_endpoint() -> Iterator[str]:
     """Run a moto server with an empty bucket."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -43,7 +42,7 @@ def moto_endpoint(aws_credentials: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def rclone_endpoint(aws_credentials: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def rclone_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Run `rclone serve s3` over a directory with an empty bucket."""
     with rclone_serving(tmp_path_factory.mktemp("rclone"), f"{ACCESS_KEY},{SECRET_KEY}") as endpoint:
         yield endpoint
@@ -53,17 +52,9 @@ def rclone_endpoint(aws_credentials: None, tmp_path_factory: pytest.TempPathFact
 def rclone_serving(directory: Path, auth_key: str) -> Iterator[str]:
     """Serve a directory, whose subdirectories are buckets, to whoever has the `id,secret` pair."""
     (directory / BUCKET).mkdir(exist_ok=True)
-    port = free_port()
-    command = [
-        Path(sysconfig.get_path("scripts")) / "rclone",
-        "serve",
-        "s3",
-        "--addr",
-        f"127.0.0.1:{port}",
-        "--auth-key",
-        auth_key,
-        directory,
-    ]
+    port = int(unused_url().rsplit(":", 1)[1])
+    rclone = str(Path(sysconfig.get_path("scripts")) / "rclone")
+    command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", auth_key, str(directory)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_until(lambda: answers(port))
@@ -96,46 +87,50 @@ def always_answering(status: int) -> Iterator[str]:
         thread.join()
 
 
-@contextmanager
-def dying_after(upstream: str, received_bytes: int) -> Iterator[str]:
-    """Run a server that is `upstream` until it has received so many bytes, and is then gone: connections and port."""
-    host, port = upstream.removeprefix("http://").split(":")
-    listener = socket.create_server(("127.0.0.1", 0))
-    sockets: list[socket.socket] = [listener]
-    left = received_bytes
+class _DyingServer:
+    def __init__(self, upstream: str, received_bytes: int) -> None:
+        host, port = upstream.removeprefix("http://").split(":")
+        self.upstream, self.left = (host, int(port)), received_bytes
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.sockets, self.threads = [self.listener], list[threading.Thread]()
+        self.start(self.accept)
 
-    def die() -> None:
-        for each in sockets:
+    def start(self, work: Callable[..., None], *arguments: object) -> None:
+        self.threads.append(threading.Thread(target=work, args=arguments))
+        self.threads[-1].start()
+
+    def accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listener.accept()
+                server = socket.create_connection(self.upstream)
+                self.sockets += [client, server]
+                self.start(self.forward, client, server, 1)
+                self.start(self.forward, server, client, 0)
+
+    def forward(self, source: socket.socket, target: socket.socket, weight: int) -> None:
+        with suppress(OSError):
+            while (data := source.recv(65536)) and self.left >= 0:
+                self.left -= weight * len(data)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+        if self.left < 0:
+            self.die()
+
+    def die(self) -> None:
+        for each in self.sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
-    def forward(source: socket.socket, target: socket.socket, counts: bool) -> None:
-        nonlocal left
-        with suppress(OSError):
-            while data := source.recv(65536):
-                left -= len(data) if counts else 0
-                if left < 0:
-                    return die()
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        return None
 
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection((host, int(port)))
-                sockets.extend((client, server))
-                for arguments in ((client, server, True), (server, client, False)):
-                    threads.append(threading.Thread(target=forward, args=arguments, daemon=True))
-                    threads[-1].start()
-
-    threads = [threading.Thread(target=accept, daemon=True)]
-    threads[0].start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    die()
-    for thread in threads:
+@contextmanager
+def dying_after(upstream: str, received_bytes: int) -> Iterator[str]:
+    """Run a server that is `upstream` until it has received so many bytes, and is then gone: connections and port."""
+    server = _DyingServer(upstream, received_bytes)
+    yield f"http://127.0.0.1:{server.listener.getsockname()[1]}"
+    server.die()
+    for thread in server.threads:
         thread.join(5)
 
 
@@ -159,12 +154,6 @@ def object_keys(endpoint: str, prefix: str) -> list[str]:
 def unfinished_uploads(endpoint: str, prefix: str) -> list[str]:
     """Return the keys of multipart uploads that were neither completed nor aborted."""
     return [item["Key"] for item in s3_client(endpoint).list_multipart_uploads(Bucket=BUCKET, Prefix=prefix).get("Uploads", [])]
-
-
-def free_port() -> int:
-    """Return a port nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -19,18 +19,19 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 
 
 def whole_state(settings: Settings) -> dict[str, list[str]]:
-    """Return every row of every table and every stored file; digests that depend on ids or times are blanked like those."""
+    """Return every row of every table and every stored file; what depends on ids, times or the place is blanked."""
     with database.transaction(settings) as tx:
         tables = {name: [dict(row) for row in tx.execute(select(table)).mappings()] for name, table in metadata.tables.items()}
     root = Path(unquote(urlsplit(str(settings.artifact_root)).path))
-    lasting = {row["checksum"] for row in tables["training_jobs"]} | {row["spec_digest"] for row in tables["training_jobs"]}
-    state = {name: sorted(_blank(row, lasting) for row in rows) for name, rows in tables.items()}
-    files = [f"{path.relative_to(root)} {path.stat().st_size}" for path in root.rglob("*") if path.is_file()]
-    return state | {"files": sorted(_blank(file, lasting) for file in files)}
+    lasting = {row[name] for row in tables["training_jobs"] for name in ("checksum", "spec_digest")}
+    state = {
+        name: [json.dumps(_without_signed_bytes(row), default=_as_text, sort_keys=True) for row in rows] for name, rows in tables.items()
+    }
+    state["files"] = [f"{path.relative_to(root)} {path.stat().st_size}" for path in root.rglob("*") if path.is_file()]
+    return {name: sorted(_blank(row.replace(str(settings.artifact_root), "ROOT"), lasting) for row in rows) for name, rows in state.items()}
 
 
-def _blank(value: Any, lasting: set[str]) -> str:
-    text = value if isinstance(value, str) else json.dumps(_without_signed_bytes(value), default=_as_text, sort_keys=True)
+def _blank(text: str, lasting: set[str]) -> str:
     text = _TIME.sub("TIME", _ID.sub("ID", text))
     return _DIGEST.sub(lambda found: found[0] if found[0] in lasting else "DIGEST", text)
 

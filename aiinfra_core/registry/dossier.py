@@ -1,0 +1,75 @@
+"""Everything the steps of one promotion look at, read in one statement: the rows, the digests of what they lean on, the envelopes."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, select
+
+from aiinfra_core.domain.artifact import Artifact
+from aiinfra_core.domain.promotion import Promotion
+from aiinfra_core.errors import NotFound
+from aiinfra_core.registry.artifacts import artifact_from
+from aiinfra_core.registry.promotions import promotion_from
+from aiinfra_core.tables import attestations, evaluations, model_artifacts, model_promotions, training_jobs
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """A promotion with its artifact; the attestations are digests, None where there is none, the envelopes exact bytes."""
+
+    promotion: Promotion
+    artifact: Artifact
+    training_attestation: str | None
+    evaluation_attestation: str | None
+    registration_envelope: bytes
+    manifest_envelope: bytes | None
+
+    @property
+    def input_attestations(self) -> list[str]:
+        """The digests of the statements the promotion leans on: registration, training, evaluation."""
+        return [it for it in (self.artifact.attestation, self.training_attestation, self.evaluation_attestation) if it]
+
+
+_REGISTRATION, _MANIFEST = attestations.alias("registration"), attestations.alias("manifest_statement")
+_EVALUATED = (evaluations.c.artifact_id == model_promotions.c.artifact_id) & (evaluations.c.digest == model_promotions.c.evaluation_digest)
+_QUERY = (
+    select(
+        *(column.label(f"p_{column.name}") for column in model_promotions.c),
+        *(column.label(f"a_{column.name}") for column in model_artifacts.c),
+        training_jobs.c.attestation.label("training_attestation"),
+        evaluations.c.attestation.label("evaluation_attestation"),
+        _REGISTRATION.c.envelope.label("registration_envelope"),
+        _MANIFEST.c.envelope.label("manifest_envelope"),
+    )
+    .join(model_artifacts, model_artifacts.c.id == model_promotions.c.artifact_id)
+    .join(_REGISTRATION, _REGISTRATION.c.digest == model_artifacts.c.attestation)
+    .outerjoin(training_jobs, training_jobs.c.id == model_artifacts.c.training_job_id)
+    .outerjoin(evaluations, _EVALUATED)
+    .outerjoin(_MANIFEST, _MANIFEST.c.digest == model_promotions.c.manifest)
+    .where(model_promotions.c.id == bindparam("promotion_id"))
+)
+
+
+def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:
+    """Return what is recorded about a promotion.
+
+    Raises:
+        NotFound: there is no such promotion, or its artifact's registration is gone.
+    """
+    row = tx.execute(_QUERY, {"promotion_id": promotion_id}).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no promotion {promotion_id}, or what it leans on is gone; try: aiinfra verify")
+    manifest = row["manifest_envelope"]
+    return Dossier(
+        promotion=promotion_from(_part(row, "p_")),
+        artifact=artifact_from(_part(row, "a_")),
+        training_attestation=row["training_attestation"],
+        evaluation_attestation=row["evaluation_attestation"],
+        registration_envelope=bytes(row["registration_envelope"]),
+        manifest_envelope=None if manifest is None else bytes(manifest),
+    )
+
+
+def _part(row: Any, prefix: str) -> dict[str, Any]:
+    return {str(name).removeprefix(prefix): value for name, value in row.items() if str(name).startswith(prefix)}
