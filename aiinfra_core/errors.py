@@ -42,7 +42,8 @@ class Refused(AiInfraError):
 class Unavailable(AiInfraError):
     """A required part could not be reached or did not answer properly; the same call may work later.
 
-    `part` is one of `database`, `artifact_store`, `signer`, `sentinelnet`, `dataset`, `code`, `training`.
+    `part` is one of `database`, `artifact_store`, `signer`, `sentinelnet`, `dataset`, `code`, `training`,
+    `prefect_server`.
     """
 
     def __init__(self, part: str, message: str) -> None:

@@ -1,12 +1,7 @@
-"""Run one flow by hand, `python -m flows.VERB`: its command line, the Prefect server it reports to, and the exit code.
+"""Run one flow by hand, `python -m flows.VERB`: its command line, the Prefect server it reports to, how it exits.
 
-    0  done                              4  a required part could not be reached
-    1  something unexpected              5  evidence does not verify
-    2  the request is wrong              6  a setting is missing or wrong
-    3  the answer is no, and recorded
-
-The configured Prefect API is used; where none is, the local server, started when it does not run. Which options a flow has is
-in `command_line`.
+The configured Prefect API is used; where none is, the local server, started when it does not run. Exit codes are those of `aiinfra`
+(docs/cli.md). Which options a flow has is in `command_line`.
 """
 
 import copy
@@ -26,20 +21,13 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.utilities.urls import url_for
 
+from aiinfra_core.cli.exit_codes import ExitCode, of_error
 from aiinfra_core.domain.promotion import PromotionStatus
 from aiinfra_core.embedded import prefect_server
-from aiinfra_core.errors import AiInfraError, BadInput, EvidenceBroken, Misconfigured, Refused, Unavailable
+from aiinfra_core.errors import AiInfraError, BadInput, Unavailable
 from aiinfra_core.settings import Settings
 from flows.outcomes import PipelineOutcome, PromotionOutcome
 
-UNEXPECTED, NO = 1, 3
-EXIT_CODES: tuple[tuple[type[AiInfraError], int], ...] = (
-    (BadInput, 2),
-    (Refused, NO),
-    (Unavailable, 4),
-    (EvidenceBroken, 5),
-    (Misconfigured, 6),
-)
 _A_NO = {PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK}
 _Options = Callable[..., dict[str, Any]]
 
@@ -58,14 +46,14 @@ def main(flow: Flow[..., Any], options: _Options) -> NoReturn:
         )
     except KeyboardInterrupt:
         print("Interrupted; the same command continues where this one stood.", file=sys.stderr)  # noqa: T201
-        code = UNEXPECTED
+        code = ExitCode.INTERRUPTED
     sys.exit(code)
 
 
-def _run(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> int:
+def _run(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> ExitCode:
     parameters = _parameters(flow, options, arguments)
     if parameters is None:
-        return 0
+        return ExitCode.OK
     _calm_console()
     with _prefect_api():
         return _report(cast("State[object]", flow(**parameters, return_state=True)))
@@ -125,23 +113,25 @@ def _tell_waiting(seconds: float) -> None:
     print(f"Waiting for the local Prefect server to start: {seconds:.0f} s", file=sys.stderr)  # noqa: T201
 
 
-def _report(state: State[object]) -> int:
+def _report(state: State[object]) -> ExitCode:
     run = state.state_details.flow_run_id
     where = f"Run: {url_for('flow-run', run) if run else 'none'}"
     outcome = state.result(raise_on_failure=False)
+    if state.is_completed():
+        print(f"{where}\n{outcome}")  # noqa: T201
+        refused = isinstance(outcome, (PromotionOutcome, PipelineOutcome)) and outcome.status in _A_NO
+        return ExitCode.REFUSED if refused else ExitCode.OK
+    print(where, file=sys.stderr)  # noqa: T201
     if isinstance(outcome, AiInfraError):
-        print(where, file=sys.stderr)  # noqa: T201
         return _tell(outcome)
-    if not state.is_completed():
-        print(f"{where}\nSomething unexpected happened: {' '.join((state.message or '').split())}", file=sys.stderr)  # noqa: T201
-        return UNEXPECTED
-    print(f"{where}\n{outcome}")  # noqa: T201
-    return NO if isinstance(outcome, (PromotionOutcome, PipelineOutcome)) and outcome.status in _A_NO else 0
+    # What is not an error of the product may hold a secret in its text.
+    print(f"Something unexpected happened ({type(outcome).__name__}); the log of the run shows where.", file=sys.stderr)  # noqa: T201
+    return ExitCode.UNEXPECTED
 
 
-def _tell(error: AiInfraError) -> int:
-    print(error, file=sys.stderr)  # noqa: T201
-    return next((code for kind, code in EXIT_CODES if isinstance(error, kind)), UNEXPECTED)
+def _tell(error: AiInfraError) -> ExitCode:
+    print(" ".join(str(error).split()), file=sys.stderr)  # noqa: T201
+    return of_error(error)
 
 
 class _OneLine(logging.Formatter):

@@ -32,14 +32,14 @@ class RegistrationRequest(Record):
     `training_job_id` is empty for a model trained elsewhere; it is then labelled as without provenance.
     """
 
-    model: Name
-    artifact_uri: str
-    checksum: Sha256
-    training_job_id: UUID | None = None
-    metadata: JsonObject = Field(default_factory=dict)
-    manifest_signature_id: str | None = None
-    registered_by: Actor
-    request_id: RequestId | None = None
+    model: Name = Field(description="Name of the model.")
+    artifact_uri: str = Field(description="Where the bytes are in the artifact store.")
+    checksum: Sha256 = Field(description="Their digest, in hex.")
+    training_job_id: UUID | None = Field(default=None, description="The job that made them, if one did.")
+    metadata: JsonObject = Field(default_factory=dict, description="Kept with the version, as a JSON object.")
+    manifest_signature_id: str | None = Field(default=None, description="Name of a signature another system made over a manifest.")
+    registered_by: Actor = Field(description="Who registers it.")
+    request_id: RequestId | None = Field(default=None, description="Your own name for this request; the same one is done once.")
 
 
 class Artifact(Record):

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import EvaluationKind
@@ -60,11 +60,13 @@ class PromotionRequest(Record):
     have, are kept as the texts "NaN", "Infinity" and "-Infinity", so that the refusal they get is recorded.
     """
 
-    artifact: str
-    environment: str
-    evaluation: Annotated[JsonObject, BeforeValidator(_spell_non_finite)] | None = None
-    requested_by: Actor
-    request_id: RequestId | None = None
+    artifact: str = Field(description="An artifact id, `MODEL`, `MODEL:VERSION` or `MODEL@ENVIRONMENT`.")
+    environment: str = Field(description="Where it is to become current.")
+    evaluation: Annotated[JsonObject, BeforeValidator(_spell_non_finite)] | None = Field(
+        default=None, description="Scores you claim, such as `quality`; without them, what its training measured is judged."
+    )
+    requested_by: Actor = Field(description="Who asks for it.")
+    request_id: RequestId | None = Field(default=None, description="Your own name for this request; the same one is done once.")
 
 
 class Decision(Record):

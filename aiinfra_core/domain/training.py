@@ -42,10 +42,10 @@ EntryPoint = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_./-]{1,200}$
 class DatasetRef(Record):
     """One dataset, named by content: what is at `uri` must have this `sha256`."""
 
-    name: Name
-    uri: str = Field(min_length=1, max_length=2048)
-    sha256: Sha256
-    version: str = Field(default="1", max_length=128)
+    name: Name = Field(description="What the training calls it.")
+    uri: str = Field(min_length=1, max_length=2048, description="A path in the repository, an absolute path, file://, https:// or s3://.")
+    sha256: Sha256 = Field(description="SHA-256 of its bytes, in hex.")
+    version: str = Field(default="1", max_length=128, description="Your name for this state of it.")
 
 
 class TrainingSpec(Record):
@@ -55,13 +55,17 @@ class TrainingSpec(Record):
     process of its own; without one the artifact is derived from the declared inputs alone.
     """
 
-    model: Name
-    code_ref: str = Field(pattern=r"^[^\s@]\S*@[0-9a-f]{40}$", max_length=2048)
-    container_digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    entry_point: EntryPoint | None = None
-    hyperparams: JsonObject = Field(default_factory=dict)
-    dataset_refs: tuple[DatasetRef, ...] = Field(default=(), max_length=256)
-    seed: int = Field(ge=0, lt=2**32)
+    model: Name = Field(description="Name of the model.")
+    code_ref: str = Field(
+        pattern=r"^[^\s@]\S*@[0-9a-f]{40}$", max_length=2048, description="Git URL or path, pinned to a commit: `URL@COMMIT`."
+    )
+    container_digest: str = Field(
+        pattern=r"^sha256:[0-9a-f]{64}$", description="Container the training is declared to run in, `sha256:HEX`."
+    )
+    entry_point: EntryPoint | None = Field(default=None, description="Script to run; without one the inputs alone make the artifact.")
+    hyperparams: JsonObject = Field(default_factory=dict, description="What the training is told, as a JSON object.")
+    dataset_refs: tuple[DatasetRef, ...] = Field(default=(), max_length=256, description="What it learns from, each named by content.")
+    seed: int = Field(ge=0, lt=2**32, description="Where all randomness starts.")
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> "TrainingSpec":

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from aiinfra_core.embedded import development_key, postgres
 from aiinfra_core.errors import Misconfigured
-from aiinfra_core.migrate import migrate
+from aiinfra_core.migrate import grant_roles, migrate
 from aiinfra_core.settings import DEVELOPMENT_SIGNER_ID, Settings
 
 
@@ -34,7 +34,8 @@ def _database(settings: Settings) -> dict[str, Any]:
 
 @cache
 def _migrated(database_url: str) -> str:
-    migrate(database_url)
+    if migrate(database_url):
+        grant_roles(database_url)
     return database_url
 
 

@@ -30,6 +30,8 @@ _PROGRESS_SECONDS = 5.0
 def start(home: Path) -> str:
     """Start this home's server unless it runs, without waiting until it answers; return the address of its API.
 
+    Another program may still be quicker to take the port; `ensure_running` then starts it again and returns the address that holds.
+
     Raises:
         Misconfigured: the home folder cannot be made.
     """

@@ -63,11 +63,13 @@ def test_help_tells_the_options_and_starts_nothing(bare: Run, verb: str, tmp_pat
     [
         (("train", "--model", "rainfall"), "--help"),
         (("train", "--sede", "7"), "--help"),
-        (("promote", "rainfall:1", "prod", "--evaluation", "0.9"), "no object"),
-        (("promote", "rainfall:1", "prod", "--requested-by", "two words"), "requested_by"),
+        (("promote", "rainfall:1", "--to", "prod", "--metric", "0.9"), "KEY=VALUE"),
+        (("promote", "rainfall:1", "--to", "prod", "--requested-by", "two words"), "requested_by"),
         (("train", "--params", "nowhere.json"), "nowhere.json cannot be read"),
+        (("train", *_training("."), "--dataset", "days=nowhere.csv"), "no git work tree"),
+        (("train", *_training("/code@" + 40 * "c"), "--dataset", "days=nowhere.csv"), "Dataset days is no file"),
         (("pipeline", *_training("https://example.org/repository.git")), "pinned to a commit"),
-        (("register", "--model", "rainfall", "--artifact-uri", "file:///x", "--checksum", "xyz"), "checksum"),
+        (("register", "--model", "rainfall", "--uri", "file:///x", "--checksum", "xyz"), "checksum"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_exit_code_2(bare: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -82,7 +84,7 @@ def test_a_pipeline_on_a_laptop_ends_with_its_outcome_and_where_to_see_it(run: R
     assert "/runs/flow-run/" in where
     assert outcome == "rainfall:1 to staging: applied; rainfall:1 to prod: applied"
     assert "step 3 of 4" in done.stderr
-    promoted = run("promote", "rainfall:1", "prod", "--evaluation", '{"quality": 0.1}')
+    promoted = run("promote", "rainfall:1", "--to", "prod", "--metric", "quality=0.1")
     assert promoted.returncode == 3
     assert "rainfall:1 to prod: rejected: " in promoted.stdout
     verified = run("verify", "rainfall")

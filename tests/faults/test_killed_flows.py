@@ -79,7 +79,7 @@ def undisturbed(
     postgres_server: str,
     migrated_template: str,
     tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[dict[str, list[str]]]:
+) -> dict[str, list[str]]:
     """Give all that one run leaves which nobody kills."""
     folder = tmp_path_factory.mktemp("undisturbed")
     with made_database(postgres_server, migrated_template) as url:
@@ -92,7 +92,7 @@ def undisturbed(
         )
         done = _run(runner, settings, parameters, at=0, engine=False)
         assert (done["exit"], done["boundaries"]) == (0, BOUNDARIES)
-        yield whole_state(settings)
+        return whole_state(settings)
 
 
 def _kill_and_run_again(settings: Settings, run: Run, undisturbed: dict[str, list[str]], *, at: int, engine: bool) -> None:

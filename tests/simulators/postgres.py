@@ -68,6 +68,7 @@ def migrated_template(postgres_server: str) -> Iterator[str]:
     """Give the name of a migrated database that others are copied from."""
     with _made_database(postgres_server) as url:
         migrate.migrate(url)
+        migrate.grant_roles(url)
         yield str(make_url(url).database)
 
 
