@@ -29,6 +29,7 @@ from aiinfra_core.settings import Settings
 from flows.outcomes import PipelineOutcome, PromotionOutcome
 
 _A_NO = {PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK}
+_RUNS = ("prefect.flow_runs", "prefect.task_runs", "aiinfra_core")
 _Options = Callable[..., dict[str, Any]]
 
 
@@ -148,9 +149,9 @@ class _OneLine(logging.Formatter):
 
 
 def _calm_console() -> None:
-    """Show what goes on without tracebacks; an error is told once, at the end."""
+    """Show what the runs say, without tracebacks; an error is told once, at the end."""
     for logger in [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]:
         for handler in logger.handlers:
             if isinstance(handler, PrefectConsoleHandler) and not isinstance(handler.formatter, _OneLine):
                 handler.setFormatter(_OneLine(handler.formatter))
-                handler.addFilter(lambda record: record.levelno < logging.ERROR)
+                handler.addFilter(lambda record: record.name.startswith(_RUNS) and record.levelno < logging.ERROR)

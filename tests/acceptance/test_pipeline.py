@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -19,7 +20,7 @@ from prefect.client.schemas.filters import (
     LogFilterFlowRunId,
 )
 from prefect.logging.handlers import APILogHandler
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from aiinfra_core import database, verifying
 from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
@@ -200,9 +201,10 @@ def test_a_changed_artifact_fails_the_verification_and_the_place_is_named(code_r
 
 def test_a_changed_row_fails_the_verification_and_the_place_is_named(code_ref: str, settings: Settings) -> None:
     pipeline(_request(code_ref))
-    with database.transaction(settings) as tx:
-        tx.execute(text("ALTER TABLE model_artifacts DISABLE TRIGGER USER"))
-        tx.execute(text("UPDATE model_artifacts SET registered_by = 'eve'"))
+    assert settings.database_url is not None
+    with psycopg.connect(settings.database_url.get_secret_value()) as owner:
+        owner.execute("ALTER TABLE model_artifacts DISABLE TRIGGER USER")
+        owner.execute("UPDATE model_artifacts SET registered_by = 'eve'")
     with pytest.raises(EvidenceBroken, match=r"model_artifacts .*registered_by"):
         verify()
 

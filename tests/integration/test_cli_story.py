@@ -93,8 +93,8 @@ def test_the_digest_of_a_dataset_on_this_machine_is_found(installation: Settings
         ("nights", digest),
         ("again", digest),
     ]
-    wrong = run(train_line(repository, f"--dataset days=days.csv#sha256={'0' * 64}"))
-    assert wrong.code == 7
+    for wrong in (f"days=days.csv#sha256={'0' * 64}", f"days,days.csv,{'0' * 64}"):
+        assert run(train_line(repository, f"--dataset {wrong}")).code == 7
 
 
 def test_a_file_or_a_directory_can_be_registered_without_a_job_and_twice_is_once(installation: Settings, run: Run, tmp_path: Path) -> None:
