@@ -40,7 +40,7 @@ def _migrated(database_url: str) -> str:
 
 
 def _artifacts(settings: Settings) -> dict[str, Any]:
-    return {} if settings.artifact_root else {"artifact_root": (settings.home.resolve() / "artifacts").as_uri()}
+    return {} if settings.artifact_root else {"artifact_root": (settings.home.resolve() / "store").as_uri()}
 
 
 def _signer(settings: Settings) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def test_with_nothing_configured_everything_is_filled_in_and_stays_the_same(home
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value() == postgres.database_url(home)
     assert migrate.pending(postgres.database_url(home)) == []
-    assert settings.artifact_root == (home / "artifacts").as_uri()
+    assert settings.artifact_root == (home / "store").as_uri()
     assert settings.signer_uri == f"file:{home / 'development.key'}"
     assert development_key.is_development_key(home / "development.key")
     assert settings.signer_id == "development"

@@ -280,3 +280,24 @@ def test_a_huge_or_deeply_nested_evaluation_is_refused(request_changes: dict[str
 def test_a_job_that_is_not_completed_cannot_be_registered(settings: Settings, register: Register) -> None:
     with pytest.raises((BadInput, NotFound), match="training job"):
         register(training_job_id=UUID(int=5))
+
+
+def test_a_store_that_refuses_is_a_recorded_no_and_registers_nothing(settings: Settings, register: Register) -> None:
+    artifact = register()
+    root = Path((settings.artifact_root or "").removeprefix("file://"))
+    refusing = settings.model_copy(update={"artifact_root": "s3://ai-infra-dev", "s3_endpoint_url": "http://127.0.0.1:9"})
+    unregistered = RegistrationRequest(
+        model="rainfall", artifact_uri="s3://ai-infra-dev/artifacts/x.model", checksum="0" * 64, registered_by="rita"
+    )
+    before = _events(settings)
+    with pytest.raises(Unavailable) as caught:
+        registering.register(refusing, unregistered)
+    assert caught.value.part == "artifact_store"
+    assert _events(settings) == before
+    root.rename(root.with_name("gone"))
+    root.write_text("a file where the store was")
+    refused = _promote(settings, artifact)
+    assert (refused.status, refused.manifest) == (PromotionStatus.REJECTED, None)
+    root.unlink()
+    root.with_name("gone").rename(root)
+    assert _sound(settings)
