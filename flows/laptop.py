@@ -62,7 +62,8 @@ def _run(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> ExitC
 
 def _parameters(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> dict[str, Any] | None:
     """Return the flow's checked parameters; None when only help was asked for."""
-    app = App(name=f"python -m flows.{flow.name}", help=flow.description, version_flags=[], result_action="return_value")
+    does, *_ = (flow.description or "").split("\n\n")
+    app = App(name=f"python -m flows.{flow.name}", help=does, version_flags=[], result_action="return_value")
     app.default(options)
 
     def choose(

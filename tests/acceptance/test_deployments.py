@@ -66,7 +66,7 @@ def test_every_flow_is_deployed_with_a_form_and_without_a_path_of_this_machine(d
         verb: f"flows.{verb}.{verb}" for verb in ("train", "register", "promote", "pipeline", "verify")
     }
     for one in deployments:
-        assert (one["pull_steps"] or [], one["path"]) in (([], None), ([], "."))
+        assert (one["pull_steps"], one["path"], one["work_pool_name"]) == ([], None, POOL)
         assert set(one["parameter_openapi_schema"]["properties"]) == ({"artifact"} if one["name"] == "verify" else {"request"})
         assert str(ROOT) not in json.dumps(one)
     (schedule,) = [schedule for one in deployments for schedule in one["schedules"]]
