@@ -99,12 +99,22 @@ def _refuse_lone_surrogates(text: str, value: Any, what: str) -> None:
 
 # json.dumps is five times faster than rfc8785 and gives the same bytes wherever keys are ASCII and no float is involved.
 def _is_plain(value: Any) -> bool:
-    if value is None or isinstance(value, bool):
-        return True
-    if isinstance(value, str):
-        return value.isascii()
-    if isinstance(value, int):
-        return -(2**53) < value < 2**53
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and key.isascii() and _is_plain(item) for key, item in value.items())
-    return isinstance(value, list) and all(map(_is_plain, value))
+    left = [value]
+    while left:
+        item = left.pop()
+        kind = type(item)
+        if kind is dict:
+            if not all(type(key) is str and key.isascii() for key in item):
+                return False
+            left.extend(item.values())
+        elif kind is list:
+            left.extend(item)
+        elif not _is_plain_leaf(item, kind):
+            return False
+    return True
+
+
+def _is_plain_leaf(item: Any, kind: type) -> bool:
+    if kind is str:
+        return bool(item.isascii())
+    return item is None or kind is bool or (kind is int and -(2**53) < item < 2**53)

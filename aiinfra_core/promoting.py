@@ -33,11 +33,10 @@ def promote(settings: Settings, request: PromotionRequest) -> Promotion:
         Conflict: the request id was used for another promotion.
         Unavailable: the database was lost on the way; the same call continues where it stood.
     """
-    promotion_id = request_promotion(settings, request)
-    verify_artifact(settings, promotion_id)
-    decide(settings, promotion_id)
-    sign_manifest(settings, promotion_id)
-    return apply_promotion(settings, promotion_id)
+    known = _load(settings, request_promotion(settings, request))
+    for step in (_verify_artifact, _decide, _sign_manifest, _apply):
+        known = step(settings, known)
+    return known.promotion
 
 
 def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
@@ -67,64 +66,76 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
 
 def verify_artifact(settings: Settings, promotion_id: UUID) -> Promotion:
     """Read the artifact's bytes and its signed registration again; anything but what was registered is a no."""
-    known = _load(settings, promotion_id)
-    if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
-        return known.promotion
+    return _verify_artifact(settings, _load(settings, promotion_id)).promotion
+
+
+def decide(settings: Settings, promotion_id: UUID) -> Decision | None:
+    """Ask the gate once about this promotion and record its whole answer; asked again, return the recorded one."""
+    return _decide(settings, _load(settings, promotion_id)).promotion.decision
+
+
+def sign_manifest(settings: Settings, promotion_id: UUID) -> Promotion:
+    """Sign the manifest of an allowed promotion for the sequence after the one it saw; never sign twice."""
+    return _sign_manifest(settings, _load(settings, promotion_id)).promotion
+
+
+def apply_promotion(settings: Settings, promotion_id: UUID) -> Promotion:
+    """Verify the manifest and swap the pointer; a promotion that lost the race becomes superseded."""
+    return _apply(settings, _load(settings, promotion_id)).promotion
+
+
+def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
     artifact = known.artifact
+    if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
+        return known
     try:
         artifact_store.verify(artifact_store.location(settings), artifact.artifact_uri, artifact.checksum)
         registration = claims.of_registration(artifact, known.training_attestation)
         expect(known.registration_envelope, trusted_keys(settings), registration)
     except Unavailable as error:
-        return _refuse_unavailable(settings, promotion_id, error)
+        return _refuse_unavailable(settings, known, error)
     except (BadInput, EvidenceBroken) as error:
-        return _refuse(settings, promotion_id, f"artifact: {error}")
-    return known.promotion
+        return _refuse(settings, known, f"artifact: {error}")
+    return known
 
 
-def decide(settings: Settings, promotion_id: UUID) -> Decision | None:
-    """Ask the gate once about this promotion and record its whole answer; asked again, return the recorded one."""
-    known = _load(settings, promotion_id)
+def _decide(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
-        return known.promotion.decision
+        return known
     decision = gate.decide(settings, _question(known.promotion, known.artifact))
     with database.transaction(settings) as tx:
-        return promotions.record_decision(tx, promotion_id, decision, at=_now()).decision
+        return replace(known, promotion=promotions.record_decision(tx, known.promotion.id, decision, at=_now()))
 
 
-def sign_manifest(settings: Settings, promotion_id: UUID) -> Promotion:
-    """Sign the manifest of an allowed promotion for the sequence after the one it saw; never sign twice."""
-    known = _load(settings, promotion_id)
+def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
     decision = known.promotion.decision
     if known.promotion.status is not PromotionStatus.REQUESTED or decision is None or not decision.allowed:
-        return known.promotion
+        return known
     at = _now()
     try:
         manifest = _signed_manifest(settings, known, at)
     except Unavailable as error:
-        return _refuse_unavailable(settings, promotion_id, error)
+        return _refuse_unavailable(settings, known, error)
     with database.transaction(settings) as tx:
-        return promotions.approve(tx, promotion_id, manifest, at=at)
+        promotions.approve(tx, known.promotion.id, manifest, at=at)
+    return _load(settings, known.promotion.id)
 
 
-def apply_promotion(settings: Settings, promotion_id: UUID) -> Promotion:
-    """Verify the stored manifest and swap the pointer; a promotion that lost the race becomes superseded."""
-    known = _load(settings, promotion_id)
-    promotion = known.promotion
-    if promotion.status is PromotionStatus.APPROVED:
-        promotion = _apply_verified(settings, known)
+def _apply(settings: Settings, known: Dossier) -> Dossier:
+    if known.promotion.status is PromotionStatus.APPROVED:
+        known = _apply_verified(settings, known)
     sequence_quietly(settings, configured_signer)
-    return promotion
+    return known
 
 
-def _apply_verified(settings: Settings, known: Dossier) -> Promotion:
+def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
     try:
         kept = evidence.of_promotion(known)
         expect(kept.envelope, trusted_keys(settings), kept.expected)
     except (BadInput, EvidenceBroken) as error:
-        return _refuse(settings, known.promotion.id, f"manifest: {error}")
+        return _refuse(settings, known, f"manifest: {error}")
     with database.transaction(settings) as tx:
-        return promotions.apply(tx, known.promotion, at=_now())
+        return replace(known, promotion=promotions.apply(tx, known.promotion, at=_now()))
 
 
 def _is_the_same(current: Promotion, artifact: Artifact, evaluation: JudgedEvaluation | None) -> bool:
@@ -168,17 +179,16 @@ def _signed_manifest(settings: Settings, known: Dossier, at: datetime) -> Attest
     return attest(payload, configured_signer(settings))
 
 
-def _refuse(settings: Settings, promotion_id: UUID, reason: str) -> Promotion:
+def _refuse(settings: Settings, known: Dossier, reason: str, unavailable: str | None = None) -> Dossier:
     with database.transaction(settings) as tx:
-        return promotions.reject(tx, promotion_id, reason, at=_now())
+        return replace(known, promotion=promotions.reject(tx, known.promotion.id, reason, unavailable=unavailable, at=_now()))
 
 
 # With the database gone nothing can be recorded: the caller hears it and may ask again.
-def _refuse_unavailable(settings: Settings, promotion_id: UUID, error: Unavailable) -> Promotion:
+def _refuse_unavailable(settings: Settings, known: Dossier, error: Unavailable) -> Dossier:
     if error.part == "database":
         raise error
-    with database.transaction(settings) as tx:
-        return promotions.reject(tx, promotion_id, str(error), unavailable=error.part, at=_now())
+    return _refuse(settings, known, str(error), error.part)
 
 
 def _now() -> datetime:

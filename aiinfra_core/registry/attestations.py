@@ -12,11 +12,13 @@ from aiinfra_core.errors import NotFound
 from aiinfra_core.registry.rows import first, full_row
 from aiinfra_core.tables import attestations
 
+_KEEP = insert(attestations).on_conflict_do_nothing().returning(attestations.c.digest)
+
 
 def keep(tx: Connection, attestation: Attestation, at: datetime) -> Mapping[str, Any]:
     """Store a signed statement and return its row; its digest is its key, so keeping it twice keeps it once."""
     row = full_row(attestations, created_at=at, **attestation.model_dump(exclude={"signature"}))
-    if tx.execute(insert(attestations).values(**row).on_conflict_do_nothing().returning(attestations.c.digest)).first():
+    if tx.execute(_KEEP, row).first():
         return row
     return first(tx, select(attestations).where(attestations.c.digest == attestation.digest)) or row
 

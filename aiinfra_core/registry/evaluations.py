@@ -15,13 +15,15 @@ from aiinfra_core.registry import attestations
 from aiinfra_core.registry.rows import every, first, full_row
 from aiinfra_core.tables import evaluations
 
+_KEEP = insert(evaluations).on_conflict_do_nothing().returning(evaluations.c.id)
+
 
 def record(tx: Connection, artifact: Artifact, evaluation: Evaluation, attestation: Attestation) -> Evaluation:
     """Keep a signed evaluation; the same one (by digest) is kept once, the first time it came."""
     at = evaluation.created_at
     text = canonical_json.dumps(evaluation.metrics).decode()
     row = full_row(evaluations, **{**evaluation.model_dump(), "metrics": text, "attestation": attestation.digest})
-    if first(tx, insert(evaluations).values(**row).on_conflict_do_nothing().returning(evaluations.c.id)) is None:
+    if first(tx, _KEEP, row) is None:
         return by_digest(tx, artifact.id, evaluation.digest) or evaluation
     statement = attestations.keep(tx, attestation, at)
     append(

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Connection, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Connection, Text, Update, any_, bindparam, select, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.append import append
@@ -21,6 +21,20 @@ from aiinfra_core.tables import environment_pointers, model_promotions
 
 OPERATION = "promote"
 LOST = "another promotion became current first; look at what is current and ask again"
+
+_STANDS = (model_promotions.c.id == bindparam("promotion")) & (model_promotions.c.status == any_(bindparam("was", type_=ARRAY(Text))))
+_CHANGE = update(model_promotions).where(_STANDS).returning(*model_promotions.c)
+_DECIDE = update(model_promotions).where(_STANDS, model_promotions.c.decision.is_(None)).returning(*model_promotions.c)
+_POINTER = (environment_pointers.c.environment == bindparam("in_environment")) & (environment_pointers.c.model == bindparam("of_model"))
+_CURRENT = (
+    select(*(column.label(f"pointer_{column.name}") for column in environment_pointers.c), *model_promotions.c)
+    .join(model_promotions, model_promotions.c.id == environment_pointers.c.promotion_id)
+    .where(_POINTER)
+)
+_BEGIN = insert(environment_pointers).on_conflict_do_nothing().returning(*environment_pointers.c)
+_SWAP = (
+    update(environment_pointers).where(_POINTER, environment_pointers.c.sequence == bindparam("seen")).returning(*environment_pointers.c)
+)
 
 
 def request(
@@ -69,8 +83,7 @@ def request(
 def record_decision(tx: Connection, promotion_id: UUID, decision: Decision, *, at: datetime) -> Promotion:
     """Keep the gate's whole answer, once; a no ends the promotion."""
     text = canonical_json.dumps(decision.model_dump(mode="json", by_alias=True)).decode()
-    undecided = model_promotions.c.decision.is_(None)
-    row = _change(tx, promotion_id, (PromotionStatus.REQUESTED,), undecided, decision=text, updated_at=at)
+    row = _change(tx, promotion_id, [PromotionStatus.REQUESTED], _DECIDE, decision=text, updated_at=at)
     if row is None:
         return get(tx, promotion_id)
     _tell(tx, "policy.decision", row, at)
@@ -84,7 +97,7 @@ def reject(tx: Connection, promotion_id: UUID, reason: str, *, unavailable: str 
     With `unavailable` (the part that could not be reached) the request may be asked again under the same id.
     """
     said = f"unavailable:{unavailable} {reason}" if unavailable else reason
-    open_still = (PromotionStatus.REQUESTED, PromotionStatus.APPROVED)
+    open_still = [PromotionStatus.REQUESTED, PromotionStatus.APPROVED]
     row = _change(tx, promotion_id, open_still, status=PromotionStatus.REJECTED, reason=said, updated_at=at)
     if row is None:
         return get(tx, promotion_id)
@@ -96,8 +109,8 @@ def reject(tx: Connection, promotion_id: UUID, reason: str, *, unavailable: str 
 
 def approve(tx: Connection, promotion_id: UUID, manifest: Attestation, *, at: datetime) -> Promotion:
     """Attach the signed manifest of an allowed promotion, once."""
-    signed = {"manifest": manifest.digest, "signature": manifest.signature, "signer_id": manifest.signer_id}
-    row = _change(tx, promotion_id, (PromotionStatus.REQUESTED,), status=PromotionStatus.APPROVED, updated_at=at, **signed)
+    signed: dict[str, Any] = {"manifest": manifest.digest, "signature": manifest.signature, "signer_id": manifest.signer_id}
+    row = _change(tx, promotion_id, [PromotionStatus.REQUESTED], status=PromotionStatus.APPROVED, updated_at=at, **signed)
     if row is None:
         return get(tx, promotion_id)
     statement = attestations.keep(tx, manifest, at)
@@ -113,7 +126,7 @@ def apply(tx: Connection, promotion: Promotion, *, at: datetime) -> Promotion:
     """
     pointer = _swap_pointer(tx, promotion, at)
     changes = {"status": PromotionStatus.APPLIED, "applied_at": at} if pointer else {"status": PromotionStatus.SUPERSEDED, "reason": LOST}
-    row = _change(tx, promotion.id, (PromotionStatus.APPROVED,), updated_at=at, **changes)
+    row = _change(tx, promotion.id, [PromotionStatus.APPROVED], updated_at=at, **changes)
     if row is None and pointer:
         raise Conflict(f"Promotion {promotion.id} was ended while it was being applied; look at it and ask again.")
     if row is None:
@@ -126,23 +139,20 @@ def apply(tx: Connection, promotion: Promotion, *, at: datetime) -> Promotion:
 
 
 def _change(
-    tx: Connection, promotion_id: UUID, was: tuple[PromotionStatus, ...], *conditions: ColumnElement[bool], **changes: Any
+    tx: Connection, promotion_id: UUID, was: list[PromotionStatus], change: Update = _CHANGE, **changes: Any
 ) -> dict[str, Any] | None:
     """Change a promotion that still stands where it is thought to stand; None when somebody was quicker."""
-    stands = (model_promotions.c.id == promotion_id) & model_promotions.c.status.in_(was)
-    query = update(model_promotions).where(stands, *conditions).values(**changes)
-    return first(tx, query.returning(*model_promotions.c))
+    return first(tx, change, {"promotion": promotion_id, "was": was, **changes})
 
 
 # A fresh pointer is inserted, an existing one is swapped; both wait for a concurrent winner and then see that they lost.
 def _swap_pointer(tx: Connection, promotion: Promotion, at: datetime) -> dict[str, Any] | None:
-    place = {"environment": promotion.environment, "model": promotion.model}
+    here = {"environment": promotion.environment, "model": promotion.model}
     new = {"sequence": promotion.sequence_seen + 1, "promotion_id": promotion.id, "artifact_id": promotion.artifact_id, "updated_at": at}
     if promotion.sequence_seen == 0:
-        begin = insert(environment_pointers).values(**place, **new).on_conflict_do_nothing()
-        return first(tx, begin.returning(*environment_pointers.c))
-    seen = _here(promotion.environment, promotion.model) & (environment_pointers.c.sequence == promotion.sequence_seen)
-    return first(tx, update(environment_pointers).where(seen).values(**new).returning(*environment_pointers.c))
+        return first(tx, _BEGIN, here | new)
+    seen = {"in_environment": promotion.environment, "of_model": promotion.model, "seen": promotion.sequence_seen}
+    return first(tx, _SWAP, seen | new)
 
 
 def get(tx: Connection, promotion_id: UUID) -> Promotion:
@@ -162,23 +172,17 @@ def of_artifact(tx: Connection, artifact_id: UUID) -> list[Promotion]:
 
 def pointer(tx: Connection, environment: str, model: str) -> Pointer | None:
     """Return what is current for a model in an environment, or None."""
-    row = first(tx, select(environment_pointers).where(_here(environment, model)))
+    row = first(tx, select(environment_pointers).where(_POINTER), {"in_environment": environment, "of_model": model})
     return None if row is None else Pointer(**row)
 
 
 def current(tx: Connection, environment: str, model: str) -> tuple[Pointer, Promotion] | None:
     """Return what is current for a model in an environment with the promotion that made it so, or None."""
-    pointer_columns = (column.label(f"pointer_{column.name}") for column in environment_pointers.c)
-    joined = environment_pointers.c.promotion_id == model_promotions.c.id
-    row = first(tx, select(*pointer_columns, *model_promotions.c).join(model_promotions, joined).where(_here(environment, model)))
+    row = first(tx, _CURRENT, {"in_environment": environment, "of_model": model})
     if row is None:
         return None
     place = {name: row.pop(f"pointer_{name}") for name in Pointer.model_fields}
     return Pointer(**place), promotion_from(row)
-
-
-def _here(environment: str, model: str) -> ColumnElement[bool]:
-    return (environment_pointers.c.environment == environment) & (environment_pointers.c.model == model)
 
 
 def pointers(tx: Connection) -> list[Pointer]:

@@ -11,6 +11,8 @@ from aiinfra_core import canonical_json, checksums
 from aiinfra_core.errors import Conflict
 from aiinfra_core.tables import request_ids
 
+_CLAIM = insert(request_ids).on_conflict_do_nothing().returning(request_ids.c.subject_id)
+
 
 def claim(tx: Connection, operation: str, request_id: str, body: dict[str, Any], subject_id: UUID, at: datetime) -> UUID:
     """Return `subject_id` when this request is new, and the first subject when it was asked before.
@@ -21,7 +23,7 @@ def claim(tx: Connection, operation: str, request_id: str, body: dict[str, Any],
         Conflict: the request id was used for another body.
     """
     values = {"operation": operation, "request_id": request_id, "subject_id": subject_id, "created_at": at, "body_digest": _digest(body)}
-    if tx.execute(insert(request_ids).values(**values).on_conflict_do_nothing().returning(request_ids.c.subject_id)).first():
+    if tx.execute(_CLAIM, values).first():
         return subject_id
     first = earlier(tx, operation, request_id, body)
     assert first is not None  # noqa: S101 - the insert found it, and nobody deletes it while we look

@@ -1,5 +1,6 @@
 """Write one row and get all of it back, as its audit event needs it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Executable, RowMapping, Table, insert, select, update
@@ -46,9 +47,9 @@ def row_by_id(tx: Connection, table: Table, key: Any, what: str) -> dict[str, An
     return _found(first(tx, select(table).where(table.c.id == key)), what, key)
 
 
-def first(tx: Connection, query: Executable) -> dict[str, Any] | None:
-    """Return the first row of a query, or None."""
-    row = tx.execute(query).mappings().first()
+def first(tx: Connection, query: Executable, values: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+    """Return the first row of a query, or None; `values` are its parameters or the columns it writes."""
+    row = tx.execute(query, values).mappings().first()
     return None if row is None else _columns(row)
 
 

@@ -1,6 +1,8 @@
 """Prefect for the acceptance tests: one real server per session, and nothing of the developer's own Prefect."""
 
+import atexit
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from tests import factories
 
 # Read by Prefect when it is imported, which must not be before these lines.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="aiinfra-prefect-home-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ["PREFECT_PROFILES_PATH"] = f"{os.environ['PREFECT_HOME']}/profiles.toml"
 os.environ["PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW"] = "ignore"
 os.environ["DO_NOT_TRACK"] = "1"

@@ -240,7 +240,17 @@ def test_a_checksum_that_is_not_hex_is_refused(place: Place) -> None:
 
 def test_reading_outside_the_root_is_refused(place: Place) -> None:
     root = place.location.root
-    outside = ["file:///etc/passwd", "/etc/passwd", "s3://other/a", f"s3://{BUCKET}/other/a", "https://x/a", root, root + "/", root + "x/a"]
+    outside = [
+        "artifacts/1",
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "s3://other/a",
+        f"s3://{BUCKET}/other/a",
+        "https://x/a",
+        root,
+        root + "/",
+        root + "x/a",
+    ]
     inside = [
         "../a",
         "a/../../b",

@@ -219,7 +219,7 @@ except Unavailable as error:
     arguments = [(tmp_path / "store").as_uri(), "", str(huge)]
     printed = subprocess.run([sys.executable, "-c", script, *arguments], check=True, capture_output=True, text=True).stdout
     assert printed.startswith("artifact_store ")
-    assert "full" in printed
+    assert "is full" in printed
     assert list((tmp_path / "store" / "artifacts").iterdir()) == []
 
 
@@ -252,6 +252,21 @@ def test_what_is_in_the_way_is_a_conflict(directory: Location, tmp_path: Path, s
         artifact_store.put(directory, source, "b")
     with pytest.raises(Conflict, match="exists already"):
         artifact_store.fetch(directory, stored.uri, stored.checksum, source)
+
+
+def test_a_directory_stored_meanwhile_keeps_its_sums(directory: Location, tmp_path: Path, source: Path) -> None:
+    stored = artifact_store.put(directory, in_directory(source), "artifacts/1")
+    (tmp_path / "late").mkdir()
+    (tmp_path / "late" / "a").write_bytes(b"late")
+    with pytest.raises(FileExistsError):
+        LocalStore(tmp_path / "store").put_directory("artifacts/1", tmp_path / "late", ["a"])
+    assert artifact_store.verify(directory, stored.uri, stored.checksum) == stored
+
+
+def test_a_special_file_is_not_waited_on(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BadInput, match="regular file"), streams.of_file(tmp_path / "pipe"):
+        pass
 
 
 def test_stored_files_are_read_only(directory: Location, tmp_path: Path, source: Path) -> None:
