@@ -6,6 +6,7 @@
     │   ├── DigestMismatch      the bytes are not the ones that were named
     │   └── Conflict            the same key was used for something else, or the thing is already there
     ├── Refused             the answer is no, and it is recorded: read the reason
+    ├── TrainingFailed      the training ran and failed, and that is recorded: mend it and ask under a new request id
     ├── Unavailable         a required part could not be reached; the same call may work later (`part` names it)
     ├── EvidenceBroken      something recorded does not verify; find out who changed it (`place` names it)
     └── Misconfigured       the operator has a setting to mend (the message names it)
@@ -37,6 +38,10 @@ class Conflict(BadInput):
 
 class Refused(AiInfraError):
     """A policy, a person or a check said no; the answer is recorded."""
+
+
+class TrainingFailed(AiInfraError):
+    """A training ran and did not make what it should; the job says so."""
 
 
 class Unavailable(AiInfraError):

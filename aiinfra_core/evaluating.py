@@ -20,18 +20,19 @@ from aiinfra_core.registry import artifacts, evaluations, evidence, jobs
 from aiinfra_core.settings import Settings
 
 
-def record_measured(settings: Settings, artifact_id: UUID) -> Evaluation:
+def record_measured(settings: Settings, artifact_id: UUID) -> Evaluation | None:
     """Sign and keep the metrics that the artifact's own training measured; asked again, return the kept ones.
+
+    None where it was registered without a training job, or its training measured nothing: the gate will find no score.
 
     Raises:
         NotFound: there is no such artifact.
-        BadInput: it was registered without a training job, or its training measured nothing.
     """
     with database.transaction(settings) as tx:
         artifact = artifacts.get(tx, artifact_id)
         metrics = None if artifact.training_job_id is None else jobs.get(tx, artifact.training_job_id).metrics
     if not metrics:
-        raise BadInput(f"The training of {artifact.model}:{artifact.version} measured nothing; write metrics.json, or claim an evaluation.")
+        return None
     return _record(settings, artifact, judged(artifact, EvaluationKind.MEASURED, metrics), artifact.registered_by)
 
 

@@ -3,16 +3,13 @@
 What the options mean together is checked by the flow's own records; how a flow is then run is in `laptop`.
 """
 
-import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 from cyclopts import Parameter
 
-from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, person, values
-from aiinfra_core.errors import BadInput
+from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, dataset, person, values
 from aiinfra_core.training import code as training_code
 
 Parameters = dict[str, Any]
@@ -44,7 +41,7 @@ class SpecOptions:
             "container_digest": self.container_digest,
             "entry_point": self.entry_point,
             "hyperparams": values("--param", self.param),
-            "dataset_refs": [_dataset(option, code_ref) for option in self.dataset or ()],
+            "dataset_refs": [dataset(option, code_ref) for option in self.dataset or ()],
             "seed": self.seed,
         }
 
@@ -111,19 +108,3 @@ def promotion(
 def verification(artifact: Reference | None = None, /) -> Parameters:
     """Return the parameters of a verification: the history and, when one is named, a model with its stored bytes."""
     return {"artifact": artifact}
-
-
-def _dataset(option: str, code_ref: str) -> dict[str, str]:
-    name, named, place = option.partition("=")
-    uri, pinned, digest = place.partition("#sha256=")
-    if not (name and named and uri):
-        raise BadInput(f"--dataset takes NAME=URI#sha256=HEX, not {option!r}.")
-    return {"name": name, "uri": uri, "sha256": digest if pinned else _digest_here(name, uri, Path(code_ref.rpartition("@")[0]))}
-
-
-def _digest_here(name: str, uri: str, code: Path) -> str:
-    file = code / uri.removeprefix("file://")
-    if not file.is_file():
-        raise BadInput(f"Dataset {name} is no file on this machine; say its digest: {name}={uri}#sha256=HEX")
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -15,7 +15,7 @@ from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
 from aiinfra_core.domain.record import Name, Record, Sha256
 from aiinfra_core.domain.training import JobStatus, TrainingJob
-from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
+from aiinfra_core.errors import EvidenceBroken, TrainingFailed, Unavailable
 from aiinfra_core.verifying import Step
 
 _UNAVAILABLE = "unavailable:"
@@ -111,10 +111,10 @@ def trained(job: TrainingJob) -> TrainingOutcome:
     """Return what a completed training made.
 
     Raises:
-        BadInput: it failed; the same request will not do better.
+        TrainingFailed: it failed; the same request will not do better.
     """
     if job.status is not JobStatus.COMPLETED:
-        raise BadInput(f"Training job {job.id} of {job.spec.model} failed: {job.error}")
+        raise TrainingFailed(f"Training job {job.id} of {job.spec.model} failed: {job.error}")
     return TrainingOutcome(
         training_job_id=job.id, model=job.spec.model, status=job.status, checksum=job.checksum, metrics=job.metrics or {}
     )

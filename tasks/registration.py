@@ -26,8 +26,8 @@ def register_artifact(request: RegistrationRequest) -> Artifact:
 
 
 @task(**retry_when_transient, cache_policy=NO_CACHE)
-def record_measured(artifact_id: UUID) -> Evaluation:
-    """Sign and keep what the artifact's own training measured."""
+def record_measured(artifact_id: UUID) -> Evaluation | None:
+    """Sign and keep what the artifact's own training measured, if it measured anything."""
     return evaluating.record_measured(current_settings(), artifact_id)
 
 

@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from aiinfra_core.errors import AiInfraError, BadInput, EvidenceBroken, Misconfigured, Refused, Unavailable
+from aiinfra_core.errors import AiInfraError, BadInput, EvidenceBroken, Misconfigured, Refused, TrainingFailed, Unavailable
 
 
 class ExitCode(IntEnum):
@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
 _OF_ERRORS: dict[type[AiInfraError], ExitCode] = {
     BadInput: ExitCode.BAD_INPUT,
     Refused: ExitCode.REFUSED,
+    TrainingFailed: ExitCode.TRAINING_FAILED,
     Unavailable: ExitCode.UNAVAILABLE,
     EvidenceBroken: ExitCode.EVIDENCE_BROKEN,
     Misconfigured: ExitCode.MISCONFIGURED,

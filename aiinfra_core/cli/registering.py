@@ -58,6 +58,8 @@ def evaluate(artifact: Reference, /, *, as_json: AsJson = False) -> None:
     with database.transaction(settings) as tx:
         found = artifacts.find(tx, reference(settings, artifact))
     evaluation = record_measured(settings, found.id)
+    if evaluation is None:
+        raise BadInput(f"The training of {found.model}:{found.version} measured nothing; let it write metrics, or claim some with promote.")
     if as_json:
         return say_json(evaluation)
     say(f"{found.model}:{found.version} has a signed, {evaluation.kind} evaluation")

@@ -1,7 +1,5 @@
 """`train`: options, or a spec file, into a training spec; then the training itself, its output shown as progress."""
 
-import hashlib
-import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -15,14 +13,13 @@ from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.jobs import say_job
 from aiinfra_core.cli.output import AsJson, note, say_json, working
 from aiinfra_core.cli.parts import running_parts
-from aiinfra_core.cli.typed import Pairs, RequestedBy, RequestId, checked, person, values
+from aiinfra_core.cli.typed import Pairs, RequestedBy, RequestId, checked, dataset, person, values
 from aiinfra_core.domain.training import JobStatus, TrainingJob, TrainingSpec
 from aiinfra_core.errors import BadInput
 from aiinfra_core.jobs import train as run
 from aiinfra_core.training import code as training_code
 
 _NEEDED = {"model": "--model", "codeRef": "--code", "containerDigest": "--container-digest"}
-_DATASET = re.compile(r"(?P<name>[^=,#]+)=(?P<uri>.+?)(?:#sha256=(?P<sha256>[^#]*))?|(?P<name_>[^=,]+),(?P<uri_>[^,]+),(?P<sha256_>[^,]+)")
 
 
 def train(
@@ -86,25 +83,5 @@ def _spec(options: dict[str, Any], params: dict[str, Any], datasets: Sequence[st
     if params:
         fields["hyperparams"] = params
     if datasets:
-        fields["datasetRefs"] = [_dataset(text, fields["codeRef"]) for text in datasets]
+        fields["datasetRefs"] = [dataset(text, fields["codeRef"]) for text in datasets]
     return checked(TrainingSpec, **{"seed": secrets.randbelow(2**32)} | fields)
-
-
-def _dataset(text: str, code_ref: str) -> dict[str, str]:
-    read = _DATASET.fullmatch(text)
-    if read is None:
-        raise BadInput(f"--dataset takes NAME=URI#sha256=HEX or NAME,URI,HEX, not {text!r}.")
-    name, uri = read["name"] or read["name_"], read["uri"] or read["uri_"]
-    sha256 = read["sha256"] or read["sha256_"] or _digest_here(name, uri, Path(code_ref.rpartition("@")[0]))
-    return {"name": name, "uri": uri, "sha256": sha256}
-
-
-def _digest_here(name: str, uri: str, code: Path) -> str:
-    file = code / uri.removeprefix("file://")
-    if not file.is_file():
-        raise BadInput(f"Dataset {name} is no file on this machine; say its digest: {name}={uri}#sha256=HEX")
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except OSError as error:
-        raise BadInput(f"Dataset {name} cannot be read: {error.strerror}.") from error

@@ -1,7 +1,10 @@
 """What was typed, made into the core's words: names and values, people, references, checked records."""
 
 import getpass
+import hashlib
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from cyclopts import Parameter
@@ -18,6 +21,7 @@ RequestId = Annotated[
 Reference = Annotated[str, Parameter(help="MODEL, MODEL:VERSION, MODEL@ENVIRONMENT or an artifact's id.")]
 Pairs = Annotated[list[str] | None, Parameter(negative=(), metavar="KEY=VALUE")]
 
+_DATASET = re.compile(r"(?P<name>[^=,#]+)=(?P<uri>.+?)(?:#sha256=(?P<sha256>[^#]*))?|(?P<name_>[^=,]+),(?P<uri_>[^,]+),(?P<sha256_>[^,]+)")
 _Checked = TypeVar("_Checked", bound=BaseModel)
 
 
@@ -86,3 +90,28 @@ def _value(what: str, text: str) -> Any:
 
 def _words(name: str) -> str:
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+
+
+def dataset(text: str, code_ref: str) -> dict[str, str]:
+    """Read a dataset as it was typed; the digest of a file on this machine may be left out.
+
+    Raises:
+        BadInput: it is written wrongly, or needs its digest.
+    """
+    read = _DATASET.fullmatch(text)
+    if read is None:
+        raise BadInput(f"--dataset takes NAME=URI#sha256=HEX or NAME,URI,HEX, not {text!r}.")
+    name, uri = read["name"] or read["name_"], read["uri"] or read["uri_"]
+    sha256 = read["sha256"] or read["sha256_"] or _digest_here(name, uri, Path(code_ref.rpartition("@")[0]))
+    return {"name": name, "uri": uri, "sha256": sha256}
+
+
+def _digest_here(name: str, uri: str, code: Path) -> str:
+    file = code / uri.removeprefix("file://")
+    if not file.is_file():
+        raise BadInput(f"Dataset {name} is no file on this machine; say its digest: {name}={uri}#sha256=HEX")
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise BadInput(f"Dataset {name} cannot be read: {error.strerror}.") from error

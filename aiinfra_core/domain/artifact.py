@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from aiinfra_core.domain.record import Actor, JsonObject, Name, Record, RequestId, Sha256
+from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, RequestId, Sha256
 
 
 class DigestKind(StrEnum):
@@ -33,7 +33,7 @@ class RegistrationRequest(Record):
     """
 
     model: Name = Field(description="Name of the model.")
-    artifact_uri: str = Field(description="Where the bytes are in the artifact store.")
+    artifact_uri: Location = Field(description="Where the bytes are in the artifact store.")
     checksum: Sha256 = Field(description="Their digest, in hex.")
     training_job_id: UUID | None = Field(default=None, description="The job that made them, if one did.")
     metadata: JsonObject = Field(default_factory=dict, description="Kept with the version, as a JSON object.")

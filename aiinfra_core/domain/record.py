@@ -30,6 +30,15 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _without_credentials(value: str) -> str:
+    scheme, _, rest = value.partition("://")
+    credentials = rest.partition("/")[0].rpartition("@")[0]
+    if ":" in credentials or (credentials and scheme.removeprefix("git+") in ("http", "https")):
+        raise ValueError("holds credentials; give them to git or to the store's own configuration")
+    return value
+
+
+Location = Annotated[str, AfterValidator(_without_credentials)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 Actor = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from aiinfra_core import canonical_json, checksums
-from aiinfra_core.domain.record import Actor, JsonObject, Name, Record, Sha256
+from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, Sha256
 
 
 class JobStatus(StrEnum):
@@ -43,7 +43,9 @@ class DatasetRef(Record):
     """One dataset, named by content: what is at `uri` must have this `sha256`."""
 
     name: Name = Field(description="What the training calls it.")
-    uri: str = Field(min_length=1, max_length=2048, description="A path in the repository, an absolute path, file://, https:// or s3://.")
+    uri: Location = Field(
+        min_length=1, max_length=2048, description="A path in the repository, an absolute path, file://, https:// or s3://."
+    )
     sha256: Sha256 = Field(description="SHA-256 of its bytes, in hex.")
     version: str = Field(default="1", max_length=128, description="Your name for this state of it.")
 
@@ -56,7 +58,7 @@ class TrainingSpec(Record):
     """
 
     model: Name = Field(description="Name of the model.")
-    code_ref: str = Field(
+    code_ref: Location = Field(
         pattern=r"^[^\s@]\S*@[0-9a-f]{40}$", max_length=2048, description="Git URL or path, pinned to a commit: `URL@COMMIT`."
     )
     container_digest: str = Field(

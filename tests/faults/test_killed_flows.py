@@ -14,7 +14,7 @@ import pytest
 from aiinfra_core import verifying
 from aiinfra_core.settings import Settings
 from tests import factories
-from tests.simulators.postgres import _made_database as made_database
+from tests.simulators.postgres import made_database as made_database
 from tests.simulators.whole_state import whole_state
 
 Run = Callable[..., dict[str, Any]]

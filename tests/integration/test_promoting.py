@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from aiinfra_core import artifact_store, database, promoting, registering, verif
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.errors import BadInput, Conflict, DigestMismatch, NotFound, Unavailable
+from aiinfra_core.keys import configured_signer
 from aiinfra_core.registry import artifacts, promotions
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import audit_events, audit_outbox, model_artifacts, model_promotions
@@ -171,7 +173,7 @@ def test_a_gate_that_cannot_be_reached_is_a_recorded_no_that_may_be_asked_again(
 def test_a_signer_that_cannot_be_reached_is_a_recorded_no_and_its_events_wait_for_it(settings: Settings, register: Register) -> None:
     artifact = register()
     changes = {"signer_key_b64": None, "kms_endpoint": "http://127.0.0.1:9", "kms_timeout_seconds": 0.2}
-    changes["kms_public_key_b64"] = promoting.configured_signer(settings).public_key.base64
+    changes["kms_public_key_b64"] = configured_signer(settings).public_key.base64
     refused = _promote(settings.model_copy(update=changes), artifact)
     assert (refused.status, (refused.reason or "").split()[0]) == (PromotionStatus.REJECTED, "unavailable:signer")
     history = verifying.verify_history(settings)
@@ -188,8 +190,8 @@ def test_a_database_that_is_lost_is_unavailable(settings: Settings, tmp_path: Pa
 
 
 def test_versions_have_no_gaps_when_many_register_at_once(settings: Settings, register: Register) -> None:
-    made = [artifact_store_request(settings, register, number) for number in range(12)]
-    _all_at_once([lambda request=request: registering.register(settings, request) for request in made])
+    made = [_stored_request(settings, register, number) for number in range(12)]
+    _all_at_once([partial(registering.register, settings, request) for request in made])
     with database.transaction(settings) as tx:
         versions = tx.execute(select(model_artifacts.c.version).order_by(model_artifacts.c.version)).scalars().all()
     assert list(versions) == list(range(1, 13))
@@ -197,7 +199,7 @@ def test_versions_have_no_gaps_when_many_register_at_once(settings: Settings, re
     assert _sound(settings)
 
 
-def artifact_store_request(settings: Settings, register: Register, number: int) -> RegistrationRequest:
+def _stored_request(settings: Settings, register: Register, number: int) -> RegistrationRequest:
     source = settings.home / f"{number}.bin"
     source.parent.mkdir(exist_ok=True, parents=True)
     source.write_text(str(number))
@@ -214,7 +216,7 @@ def test_of_many_promotions_to_one_pointer_one_wins_and_the_others_are_supersede
         )
         for candidate in candidates
     ]
-    _all_at_once([lambda promotion_id=promotion_id: _finish(settings, promotion_id) for promotion_id in asked])
+    _all_at_once([partial(_finish, settings, promotion_id) for promotion_id in asked])
     with database.transaction(settings) as tx:
         ended = [promotions.get(tx, promotion_id) for promotion_id in asked]
         pointer = promotions.pointer(tx, "prod", "rainfall")

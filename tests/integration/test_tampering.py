@@ -44,14 +44,14 @@ def story(settings: Settings) -> Iterator[tuple[Engine, Settings]]:
     engine = create_engine(settings.database_url.get_secret_value())
     with engine.begin() as tx:
         tx.execute(text("SET LOCAL client_min_messages = error"))
-        for table in metadata.tables:
-            tx.execute(text(f"ALTER TABLE {table} DISABLE TRIGGER USER"))
-        for table, name in tx.execute(
+        for every in metadata.tables:
+            tx.execute(text(f"ALTER TABLE {every} DISABLE TRIGGER USER"))
+        for constrained, name in tx.execute(
             text(
                 "SELECT conrelid::regclass::text, conname FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'"
             )
         ).all():
-            tx.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT IF EXISTS {name} CASCADE"))
+            tx.execute(text(f"ALTER TABLE {constrained} DROP CONSTRAINT IF EXISTS {name} CASCADE"))
         for table in EVIDENCE:
             for column in table.columns:
                 if not column.nullable:
@@ -156,5 +156,4 @@ def test_one_changed_byte_of_the_stored_artifact_is_named(settings: Settings, tm
     _, steps = verifying.verify_model(settings, "rainfall")
     assert [step.name for step in steps if not step.passed] == ["bytes"]
     assert artifact_store.location(settings).root.startswith("file://")
-    with pytest.raises(Exception, match="measured nothing"):
-        evaluating.record_measured(settings, artifact.id)
+    assert evaluating.record_measured(settings, artifact.id) is None

@@ -28,7 +28,7 @@ _CONFIGURED = os.environ.get("AI_INFRA_DATABASE_URL") or os.environ.get("DATABAS
 
 
 @contextmanager
-def _made_database(server: str, template: str = "template0") -> Iterator[str]:
+def made_database(server: str, template: str = "template0") -> Iterator[str]:
     name = f"aiinfra_test_{uuid4().hex}"
     _administer(server, sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template)))
     url = make_url(server).set(database=name).render_as_string(hide_password=False)
@@ -66,7 +66,7 @@ def postgres_server() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: str) -> Iterator[str]:
     """Give the name of a migrated database that others are copied from."""
-    with _made_database(postgres_server) as url:
+    with made_database(postgres_server) as url:
         migrate.migrate(url)
         migrate.grant_roles(url)
         yield str(make_url(url).database)
@@ -75,14 +75,14 @@ def migrated_template(postgres_server: str) -> Iterator[str]:
 @pytest.fixture
 def empty_database_url(postgres_server: str) -> Iterator[str]:
     """Give the address of a database with nothing in it."""
-    with _made_database(postgres_server) as url:
+    with made_database(postgres_server) as url:
         yield url
 
 
 @pytest.fixture
 def database_url(postgres_server: str, migrated_template: str) -> Iterator[str]:
     """Give the address of a migrated database of this test's own."""
-    with _made_database(postgres_server, migrated_template) as url:
+    with made_database(postgres_server, migrated_template) as url:
         yield url
 
 

@@ -26,6 +26,7 @@ class Received:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     server: "_Server"
 
     def do_POST(self) -> None:
@@ -160,10 +161,12 @@ class ScriptedServer:
     requests: list[Received] = field(default_factory=list)
     connections: int = 0
     url: str = ""
+    on_request: Callable[[], None] = lambda: None
     stopping: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_behaviour(self, received: Received) -> Behaviour:
+        self.on_request()
         with self._lock:
             self.requests.append(received)
             return self.script[min(len(self.requests), len(self.script)) - 1]

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.dsse import Envelope as OtherEnvelope
 from securesystemslib.exceptions import VerificationError
-from securesystemslib.signer import Key as OtherKey
-from securesystemslib.signer import SSlibKey
+from securesystemslib.signer._key import Key as OtherKey
+from securesystemslib.signer._key import SSlibKey
 
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import dsse

@@ -40,6 +40,10 @@ def test_the_wire_names_and_the_python_names_mean_the_same() -> None:
         ("model", "../rain"),
         ("codeRef", "https://example.org/rain.git@main"),
         ("codeRef", f"https://example.org/rain.git@{COMMIT[:-1]}"),
+        ("codeRef", f"https://me:secret@example.org/rain.git@{COMMIT}"),
+        ("codeRef", f"git+https://token@example.org/rain.git@{COMMIT}"),
+        ("codeRef", f"ssh://git:secret@example.org/rain.git@{COMMIT}"),
+        ("datasetRefs", [{"name": "rain", "uri": "https://me:secret@example.org/r", "sha256": DIGEST}]),
         ("containerDigest", DIGEST),
         ("containerDigest", f"sha256:{DIGEST.upper()}"),
         ("entryPoint", "../train.py"),
@@ -66,6 +70,10 @@ def test_a_bad_field_of_a_training_spec_is_refused_by_name(field: str, value: An
     with pytest.raises(ValidationError) as refused:
         TrainingSpec.model_validate(GOOD | {field: value})
     assert any(field in str(error["loc"]) or field in error["msg"] for error in refused.value.errors(include_input=False))
+
+
+def test_a_user_that_is_no_secret_may_stand_in_a_code_ref() -> None:
+    assert TrainingSpec.model_validate(GOOD | {"codeRef": f"ssh://git@example.org/rain.git@{COMMIT}"})
 
 
 @pytest.mark.parametrize("change", [{"seed": 8}, {"hyperparams": {"depth": 4}}, {"entryPoint": "other.py"}, {"model": "other"}])
