@@ -61,7 +61,7 @@ def loads(data: bytes | str, *, what: str = "JSON") -> Any:
         value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant, parse_float=finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{what} is not readable as JSON: {type(error).__name__}.") from error
-    if depth(value) > MAX_DEPTH:
+    if text.count("[") + text.count("{") > MAX_DEPTH and depth(value) > MAX_DEPTH:
         raise BadInput(f"{what} is nested deeper than {MAX_DEPTH} levels.")
     _refuse_lone_surrogates(text, value, what)
     return value

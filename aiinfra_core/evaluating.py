@@ -65,10 +65,10 @@ def judged(artifact: Artifact, kind: EvaluationKind, metrics: dict[str, Any]) ->
 
 
 def _record(settings: Settings, artifact: Artifact, evaluation: JudgedEvaluation, recorded_by: str) -> Evaluation:
-    with database.transaction(settings) as tx:
-        if kept := evaluations.by_digest(tx, artifact.id, evaluation.digest):
+    with database.reading(settings) as connection:
+        if kept := evaluations.by_digest(connection, artifact.id, evaluation.digest):
             return kept
-        datasets = evidence.datasets_of(tx, artifact, evaluation.kind)
+        datasets = evidence.datasets_of(connection, artifact, evaluation.kind)
     unsigned = Evaluation(
         id=uuid4(),
         artifact_id=artifact.id,

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
@@ -62,7 +61,7 @@ def endpoint(setting: str, url: str) -> str:
 def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patience: Patience, max_bytes: int) -> Reply:
     """POST JSON and return the reply; try again on 5xx, connection errors and time-outs, never on anything else.
 
-    Redirects are not followed, cookies not kept, and a compressed body stays as it came.
+    Redirects are not followed, cookies not sent back, and a compressed body stays as it came.
 
     Raises:
         Unavailable: no usable answer after `patience.attempts` attempts; names `part`.
@@ -148,8 +147,7 @@ def _client() -> httpx.Client:
 
 @lru_cache(maxsize=1)
 def _new_client() -> httpx.Client:
-    no_cookies = CookieJar(policy=DefaultCookiePolicy(allowed_domains=[]))
-    return httpx.Client(cookies=no_cookies, limits=httpx.Limits(max_connections=64, max_keepalive_connections=16))
+    return httpx.Client(limits=httpx.Limits(max_connections=64, max_keepalive_connections=16))
 
 
 # Two processes writing to one connection would read each other's answers.

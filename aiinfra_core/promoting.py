@@ -12,7 +12,6 @@ from uuid import UUID
 from aiinfra_core import artifact_store, canonical_json, checksums, database, evaluating
 from aiinfra_core.audit_log.sequence import sequence_quietly
 from aiinfra_core.domain.artifact import Artifact, EvaluationKind, JudgedEvaluation
-from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.promotion import Decision, Pointer, Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import claims
@@ -113,12 +112,16 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
         return known
     at = _now()
     try:
-        manifest = _signed_manifest(settings, known, at)
+        known = _with_evaluation(settings, known)
+        payload = claims.of_promotion(known.promotion, known.artifact, known.input_attestations, at)
+        manifest = attest(payload, configured_signer(settings))
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
     with database.transaction(settings) as tx:
-        promotions.approve(tx, known.promotion.id, manifest, at=at)
-    return _load(settings, known.promotion.id)
+        promotion = promotions.approve(tx, known.promotion.id, manifest, at=at)
+    if promotion.manifest != manifest.digest:
+        return _load(settings, promotion.id)
+    return replace(known, promotion=promotion, manifest_envelope=manifest.envelope)
 
 
 def _apply(settings: Settings, known: Dossier) -> Dossier:
@@ -171,12 +174,11 @@ def _question(promotion: Promotion, artifact: Artifact) -> Question:
     )
 
 
-def _signed_manifest(settings: Settings, known: Dossier, at: datetime) -> Attestation:
-    if known.promotion.evaluation_kind is not None and known.evaluation_attestation is None:
-        evaluation = evaluating.record_judged(settings, known.promotion, known.artifact)
-        known = replace(known, evaluation_attestation=evaluation.attestation)
-    payload = claims.of_promotion(known.promotion, known.artifact, known.input_attestations, at)
-    return attest(payload, configured_signer(settings))
+def _with_evaluation(settings: Settings, known: Dossier) -> Dossier:
+    if known.promotion.evaluation_kind is None or known.evaluation_attestation is not None:
+        return known
+    evaluation = evaluating.record_judged(settings, known.promotion, known.artifact)
+    return replace(known, evaluation_attestation=evaluation.attestation)
 
 
 def _refuse(settings: Settings, known: Dossier, reason: str, unavailable: str | None = None) -> Dossier:

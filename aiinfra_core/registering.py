@@ -30,10 +30,10 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
         Unavailable: a required part could not be reached; nothing is recorded.
     """
     request_id = request.request_id or _default_request_id(request)
-    with database.transaction(settings) as tx:
-        if registered := artifacts.registered_under(tx, request, request_id):
+    with database.reading(settings) as connection:
+        if registered := artifacts.registered_under(connection, request, request_id):
             return registered
-        job = _checked_job(tx, request)
+        job = _checked_job(connection, request)
     stored = artifact_store.verify(artifact_store.location(settings), request.artifact_uri, request.checksum)
     artifact_id, at = uuid4(), datetime.now(UTC)
     payload = statements.registration(

@@ -17,6 +17,7 @@ from pathlib import Path
 from aiinfra_core.checksums import checked_path
 from aiinfra_core.errors import BadInput
 
+INLINE_BYTES = 256 * 1024
 BLOCK_BYTES = 2**20
 BLOCKS_IN_FLIGHT = 4
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -51,6 +52,8 @@ def pour(stream: Stream, drain: Drain | None = None) -> Hashed:
     Every block but the last has the stream's `block_bytes`; memory is `BLOCKS_IN_FLIGHT` blocks whatever the size. A drain must be
     done with the block when it returns.
     """
+    if stream.size < INLINE_BYTES:
+        return _pour_inline(stream, drain)
     digest, size = hashlib.sha256(), 0
     block_bytes = min(stream.block_bytes, stream.size + 1)
     blocks: list[memoryview] = []
@@ -70,6 +73,19 @@ def pour(stream: Stream, drain: Drain | None = None) -> Hashed:
             if len(filled) < block_bytes:
                 break
     return Hashed(digest.hexdigest(), size)
+
+
+# Starting a thread costs more than hashing this little.
+def _pour_inline(stream: Stream, drain: Drain | None) -> Hashed:
+    digest, size, block = hashlib.sha256(), 0, memoryview(bytearray(stream.size + 1))
+    while True:
+        filled = block[: _fill_whole(stream, block)]
+        size += len(filled)
+        digest.update(filled)
+        if drain is not None and filled:
+            drain(filled)
+        if len(filled) < len(block):
+            return Hashed(digest.hexdigest(), size)
 
 
 def of_bytes(data: bytes) -> Stream:

@@ -1,3 +1,4 @@
+import gzip
 import json
 import time
 from typing import Any
@@ -131,6 +132,9 @@ NO_ANSWER: dict[str, tuple[Behaviour, str]] = {
     "404": (answers(404, b"not found"), "HTTP 404"),
     "408": (answers(408, YES), "HTTP 408"),
     "429": (answers(429, YES), "HTTP 429"),
+    "404 that denies": (answers(404, {"allowed": False, "policyId": "p", "reason": "r"}), "gave no decision (HTTP 404)"),
+    "yes and no": (answers(200, {"decision": "deny", "allowed": True}), "contradicts itself"),
+    "no and yes": (answers(200, {"decision": "allow", "allowed": False}), "contradicts itself"),
     "403 that allows": (answers(403, YES), "contradicts its own status"),
     "403 that allows inside": (answers(403, {"decision": {"decision": "allow"}}), "contradicts its own status"),
     "403 without a decision": (answers(403, {"error": "forbidden"}), "neither decision nor allowed"),
@@ -151,8 +155,9 @@ NO_ANSWER: dict[str, tuple[Behaviour, str]] = {
     "not UTF-8": (answers(200, b'{"allowed": true, "reason": "\xff"}'), "not readable as JSON"),
     "half a character": (answers(200, b'{"allowed": true, "reason": "\\ud800"}'), "surrogate"),
     "zero character": (answers(200, {"allowed": True, "reason": "a\x00b"}), "zero character"),
-    "compressed": (answers(200, b"\x1f\x8b\x08", Content_Encoding="gzip"), "not readable as JSON"),
+    "compressed": (answers(200, gzip.compress(b'{"allowed": true}'), Content_Encoding="gzip"), "not readable as JSON"),
     "policy a list": (answers(200, {"allowed": True, "policyId": ["a"]}), "policyId is not a short text"),
+    "rule a flag": (answers(200, {"allowed": True, "ruleId": True}), "ruleId is not a short text"),
     "policy too long": (answers(200, {"allowed": True, "policy_id": "x" * 300}), "policyId is not a short text"),
     "another request": (answers(200, {"allowed": True, "request_id": "promote-2"}), "about another request"),
     "another requestId": (answers(200, {"allowed": True, "requestId": "promote-2"}), "about another request"),

@@ -72,6 +72,7 @@ def nested(levels: int) -> Any:
         -math.inf,
         2**53,
         -(2**53),
+        10**4000,
         10**5000,
         {"a": [math.nan]},
         {1: "a"},

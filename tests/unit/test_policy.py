@@ -135,6 +135,10 @@ def test_sentinelnet_is_asked_with_exactly_these_fields() -> None:
     }
 
 
+def test_a_decimal_too_large_for_a_number_is_sent_as_it_was_recorded() -> None:
+    assert question({"quality": "1e999"}).metrics() == {"quality": "1e999"}
+
+
 @given(st.dictionaries(st.text(st.characters(codec="utf-8"), max_size=5), st.text(st.characters(codec="utf-8"), max_size=9), max_size=4))
 def test_every_question_can_be_written(evaluation: dict[str, str]) -> None:
     assert canonical_json.loads(canonical_json.dumps(question(evaluation).body()))

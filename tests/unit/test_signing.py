@@ -140,6 +140,7 @@ def test_a_seed_and_a_private_key_name_the_same_signer() -> None:
 BAD_KEYS = {
     "empty": "",
     "not base64": "c2VjcmV0IQ==?",
+    "a letter too many": f"{SEED_B64[:10]}!{SEED_B64[10:]}",
     "url-safe base64": base64.urlsafe_b64encode(b"\xff" * 32).decode(),
     "31 bytes": base64.b64encode(SEED[:31]).decode(),
     "33 bytes": base64.b64encode(SEED + b"x").decode(),
@@ -220,7 +221,15 @@ def test_a_remote_signer_needs_its_key_pinned() -> None:
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://", "http://user:hunter2@kms.example", "https://kms.example?token=hunter2", "http://[kms", "http://kms:port"]
+    "uri",
+    [
+        "https://",
+        "http://user:hunter2@kms.example",
+        "https://kms.example?token=hunter2",
+        "http://[kms",
+        "http://kms:port",
+        "http://kms:99999",
+    ],
 )
 def test_a_remote_signer_without_a_usable_url_is_refused_without_showing_it(uri: str) -> None:
     with pytest.raises(Misconfigured) as caught:
