@@ -45,7 +45,7 @@ def _engine(url: str) -> Engine:
 
 
 @lru_cache(maxsize=16)
-def _reading_engine(engine: Engine) -> Engine:
+def _autocommit_engine(engine: Engine) -> Engine:
     return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
@@ -81,13 +81,13 @@ def transaction(settings: Settings) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(settings: Settings) -> Iterator[Connection]:
-    """Give a connection for single statements that only read: no transaction around them, and two round trips less.
+def autocommit(settings: Settings) -> Iterator[Connection]:
+    """Give a connection on which each statement is a transaction of its own; it saves the round trips of one around it.
 
     Raises:
         Unavailable: the database cannot be reached or was lost on the way.
     """
-    with _lost_database_is_unavailable(), _reading_engine(engine_for(settings)).connect() as conn:
+    with _lost_database_is_unavailable(), _autocommit_engine(engine_for(settings)).connect() as conn:
         yield conn
 
 
@@ -110,7 +110,7 @@ def advisory_lock(settings: Settings, key: int) -> Iterator[Connection]:
 
     The lock goes with the connection: a killed holder lets go of it at once.
     """
-    with reading(settings) as conn:
+    with autocommit(settings) as conn:
         conn.execute(_LOCK, {"key": key})
         try:
             yield conn

@@ -65,7 +65,7 @@ def judged(artifact: Artifact, kind: EvaluationKind, metrics: dict[str, Any]) ->
 
 
 def _record(settings: Settings, artifact: Artifact, evaluation: JudgedEvaluation, recorded_by: str) -> Evaluation:
-    with database.reading(settings) as connection:
+    with database.autocommit(settings) as connection:
         if kept := evaluations.by_digest(connection, artifact.id, evaluation.digest):
             return kept
         datasets = evidence.datasets_of(connection, artifact, evaluation.kind)
@@ -78,5 +78,5 @@ def _record(settings: Settings, artifact: Artifact, evaluation: JudgedEvaluation
         **evaluation.model_dump(),
     )
     statement = attest(claims.of_evaluation(artifact, unsigned, datasets), configured_signer(settings))
-    with database.transaction(settings) as tx:
-        return evaluations.record(tx, artifact, unsigned, statement)
+    with database.autocommit(settings) as connection:
+        return evaluations.record(connection, artifact, unsigned, statement)

@@ -19,7 +19,7 @@ from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.keys import configured_signer, trusted_keys
 from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
-from aiinfra_core.registry import artifacts, dossier, evidence, promotions
+from aiinfra_core.registry import artifacts, dossier, evidence, promotion_moves, promotions
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.settings import Settings, environment_named
 
@@ -45,14 +45,14 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
     what is already current gives the promotion that made it so.
     """
     environment = environment_named(settings, request.environment)
-    with database.transaction(settings) as tx:
-        artifact = artifacts.find(tx, request.artifact)
-        evaluation = evaluating.evaluation_to_judge(tx, artifact, request.evaluation)
-        replaces = promotions.current(tx, environment, artifact.model)
+    with database.autocommit(settings) as connection:
+        artifact = artifacts.find(connection, request.artifact)
+        evaluation = evaluating.evaluation_to_judge(connection, artifact, request.evaluation)
+        replaces = promotions.current(connection, environment, artifact.model)
         if request.request_id is None and replaces and _is_the_same(replaces[1], artifact, evaluation):
             return replaces[1].id
-        return promotions.request(
-            tx,
+        return promotion_moves.request(
+            connection,
             artifact=artifact,
             environment=environment,
             evaluation=evaluation,
@@ -102,8 +102,9 @@ def _decide(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
         return known
     decision = gate.decide(settings, _question(known.promotion, known.artifact))
-    with database.transaction(settings) as tx:
-        return replace(known, promotion=promotions.record_decision(tx, known.promotion.id, decision, at=_now()))
+    # A no is two moves, decided and rejected, and both are made or neither.
+    with (database.autocommit if decision.allowed else database.transaction)(settings) as connection:
+        return replace(known, row=promotion_moves.record_decision(connection, known.row, decision, at=_now()))
 
 
 def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
@@ -117,11 +118,11 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
         manifest = attest(payload, configured_signer(settings))
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
-    with database.transaction(settings) as tx:
-        promotion = promotions.approve(tx, known.promotion.id, manifest, at=at)
-    if promotion.manifest != manifest.digest:
-        return _load(settings, promotion.id)
-    return replace(known, promotion=promotion, manifest_envelope=manifest.envelope)
+    with database.autocommit(settings) as connection:
+        row = promotion_moves.approve(connection, known.row, manifest, at=at)
+    if row["manifest"] != manifest.digest:
+        return _load(settings, row["id"])
+    return replace(known, row=row, manifest_envelope=manifest.envelope)
 
 
 def _apply(settings: Settings, known: Dossier) -> Dossier:
@@ -137,8 +138,8 @@ def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
         expect(kept.envelope, trusted_keys(settings), kept.expected)
     except (BadInput, EvidenceBroken) as error:
         return _refuse(settings, known, f"manifest: {error}")
-    with database.transaction(settings) as tx:
-        return replace(known, promotion=promotions.apply(tx, known.promotion, at=_now()))
+    with database.autocommit(settings) as connection:
+        return replace(known, row=promotion_moves.apply(connection, known.row, at=_now()))
 
 
 def _is_the_same(current: Promotion, artifact: Artifact, evaluation: JudgedEvaluation | None) -> bool:
@@ -154,7 +155,7 @@ def _default_request_id(
 
 
 def _load(settings: Settings, promotion_id: UUID) -> Dossier:
-    with database.reading(settings) as connection:
+    with database.autocommit(settings) as connection:
         return dossier.of_promotion(connection, promotion_id)
 
 
@@ -183,7 +184,7 @@ def _with_evaluation(settings: Settings, known: Dossier) -> Dossier:
 
 def _refuse(settings: Settings, known: Dossier, reason: str, unavailable: str | None = None) -> Dossier:
     with database.transaction(settings) as tx:
-        return replace(known, promotion=promotions.reject(tx, known.promotion.id, reason, unavailable=unavailable, at=_now()))
+        return replace(known, row=promotion_moves.reject(tx, known.row, reason, unavailable=unavailable, at=_now()))
 
 
 # With the database gone nothing can be recorded: the caller hears it and may ask again.

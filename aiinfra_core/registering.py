@@ -30,7 +30,7 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
         Unavailable: a required part could not be reached; nothing is recorded.
     """
     request_id = request.request_id or _default_request_id(request)
-    with database.reading(settings) as connection:
+    with database.autocommit(settings) as connection:
         if registered := artifacts.registered_under(connection, request, request_id):
             return registered
         job = _checked_job(connection, request)

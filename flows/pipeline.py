@@ -29,6 +29,7 @@ def pipeline(request: PipelineRequest) -> PipelineOutcome:
 
 
 if __name__ == "__main__":
-    from flows import command_line, laptop
+    from flows.command_line import pipeline as options
+    from flows.laptop import main
 
-    laptop.main(pipeline, command_line.pipeline)
+    main(pipeline, options)

@@ -23,6 +23,7 @@ def promote(request: PromotionRequest) -> PromotionOutcome:
 
 
 if __name__ == "__main__":
-    from flows import command_line, laptop
+    from flows.command_line import promotion as options
+    from flows.laptop import main
 
-    laptop.main(promote, command_line.promotion)
+    main(promote, options)

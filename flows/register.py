@@ -17,6 +17,7 @@ def register(request: RegistrationRequest) -> RegistrationOutcome:
 
 
 if __name__ == "__main__":
-    from flows import command_line, laptop
+    from flows.command_line import registration as options
+    from flows.laptop import main
 
-    laptop.main(register, command_line.registration)
+    main(register, options)

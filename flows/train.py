@@ -18,6 +18,7 @@ def train(request: TrainingRequest) -> TrainingOutcome:
 
 
 if __name__ == "__main__":
-    from flows import command_line, laptop
+    from flows.command_line import training as options
+    from flows.laptop import main
 
-    laptop.main(train, command_line.training)
+    main(train, options)

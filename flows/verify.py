@@ -26,6 +26,7 @@ def verify(artifact: str | None = None) -> VerificationOutcome:
 
 
 if __name__ == "__main__":
-    from flows import command_line, laptop
+    from flows.command_line import verification as options
+    from flows.laptop import main
 
-    laptop.main(verify, command_line.verification)
+    main(verify, options)

@@ -14,8 +14,12 @@ from aiinfra_core.tables import audit_outbox
 _INSERT = insert(audit_outbox)
 
 
-def append(
-    tx: Connection,
+def append(tx: Connection, event: Mapping[str, str]) -> None:
+    """Put an event into the outbox, in the transaction of the change it tells of: both are kept or neither."""
+    tx.execute(_INSERT, event)
+
+
+def event(
     event_type: str,
     *,
     at: datetime,
@@ -24,11 +28,10 @@ def append(
     subject: str,
     rows: Mapping[str, Mapping[str, Any]],
     digests: Mapping[str, str] | None = None,
-) -> None:
-    """Record one state change.
+) -> dict[str, str]:
+    """Return the outbox row that tells of one state change.
 
     Args:
-        tx: the transaction of the change itself; both are kept or neither.
         event_type: one of the names of the design, such as `artifact.registered`.
         at: when the change happened (UTC).
         actor: who asked for it.
@@ -46,4 +49,4 @@ def append(
         "digests": dict(digests or {}),
         "rows": {table: snapshot(row) for table, row in rows.items()},
     }
-    tx.execute(_INSERT, {"event_type": event_type, "payload": canonical_json.dumps(payload).decode()})
+    return {"event_type": event_type, "payload": canonical_json.dumps(payload).decode()}

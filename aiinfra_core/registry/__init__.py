@@ -1,6 +1,7 @@
 """Every state change, each writing its own audit event in the same transaction.
 
-One file per thing that has a state: `jobs`, `artifacts`, `evaluations`, `promotions`; `requests` makes a write happen once,
-`attestations` keeps signed statements, `rows` is how all of them write. Functions take a transaction and never call a store,
+One file per thing that has a state: `jobs`, `artifacts`, `evaluations`, `promotions` and `promotion_moves`; `requests` makes a write
+happen once, `attestations` keeps signed statements, `evidence` says what each has to hold, `dossier` is all that a promotion's steps look
+at. `rows` and `writes` are how all of them write. Functions take a transaction and never call a store,
 a signer or a gate: the ordered steps around them are in `jobs`, `registering` and `promoting` above.
 """

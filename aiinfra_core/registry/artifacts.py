@@ -5,17 +5,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, select, tuple_, update
+from sqlalchemy import Connection, Select, bindparam, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert
 
 from aiinfra_core import canonical_json
-from aiinfra_core.audit_log.append import append
+from aiinfra_core.audit_log.append import append, event
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest, StoredArtifact
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.errors import NotFound
 from aiinfra_core.registry import attestations, rows
 from aiinfra_core.registry.requests import claim, earlier
 from aiinfra_core.tables import environment_pointers, model_artifacts, models
+
+_NEW_MODEL = insert(models).on_conflict_do_nothing()
+_NEXT_VERSION = (
+    update(models).where(models.c.name == bindparam("model")).values(last_version=models.c.last_version + 1).returning(*models.c)
+)
 
 
 def register(
@@ -56,8 +61,7 @@ def register(
         checksum=stored.checksum,
         size_bytes=stored.size_bytes,
     )
-    append(
-        tx,
+    told = event(
         "artifact.registered",
         at=at,
         actor=request.registered_by,
@@ -66,13 +70,13 @@ def register(
         rows={"model_artifacts": row, "models": model, "attestations": statement},
         digests={"artifact": stored.checksum, "registration": attestation.digest},
     )
+    append(tx, told)
     return artifact_from(row)
 
 
 def _next_version(tx: Connection, name: str, at: datetime) -> Mapping[str, Any]:
-    tx.execute(insert(models).values(name=name, last_version=0, created_at=at).on_conflict_do_nothing())
-    raise_version = update(models).where(models.c.name == name).values(last_version=models.c.last_version + 1)
-    return rows.first(tx, raise_version.returning(*models.c)) or {}
+    tx.execute(_NEW_MODEL, {"name": name, "last_version": 0, "created_at": at})
+    return rows.first(tx, _NEXT_VERSION, {"model": name}) or {}
 
 
 def registered_under(tx: Connection, request: RegistrationRequest, request_id: str) -> Artifact | None:

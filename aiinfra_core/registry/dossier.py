@@ -1,6 +1,8 @@
 """Everything the steps of one promotion look at, read in one statement: the rows, the digests of what they lean on, the envelopes."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
@@ -16,14 +18,19 @@ from aiinfra_core.tables import attestations, evaluations, model_artifacts, mode
 
 @dataclass(frozen=True)
 class Dossier:
-    """A promotion with its artifact; the attestations are digests, None where there is none, the envelopes exact bytes."""
+    """A promotion (its row, exactly as it is) with its artifact; the attestations are digests, None where there is none, the envelopes exact bytes."""
 
-    promotion: Promotion
+    row: Mapping[str, Any]
     artifact: Artifact
     training_attestation: str | None
     evaluation_attestation: str | None
     registration_envelope: bytes
     manifest_envelope: bytes | None
+
+    @cached_property
+    def promotion(self) -> Promotion:
+        """The promotion as a record."""
+        return promotion_from(self.row)
 
     @property
     def input_attestations(self) -> list[str]:
@@ -62,7 +69,7 @@ def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:
         raise NotFound(f"There is no promotion {promotion_id}, or what it leans on is gone; try: aiinfra verify")
     manifest = row["manifest_envelope"]
     return Dossier(
-        promotion=promotion_from(_part(row, "p_")),
+        row=_part(row, "p_"),
         artifact=artifact_from(_part(row, "a_")),
         training_attestation=row["training_attestation"],
         evaluation_attestation=row["evaluation_attestation"],

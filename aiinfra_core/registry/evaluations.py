@@ -5,29 +5,27 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.postgresql import insert
 
 from aiinfra_core import canonical_json
-from aiinfra_core.audit_log.append import append
+from aiinfra_core.audit_log.append import event
 from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.registry import attestations
 from aiinfra_core.registry.rows import every, first, full_row
+from aiinfra_core.registry.writes import inserted, inserted_if_new, told, values
+from aiinfra_core.tables import attestations as attestations_table
 from aiinfra_core.tables import evaluations
 
-_KEEP = insert(evaluations).on_conflict_do_nothing().returning(evaluations.c.id)
+_RECORD = told(inserted(attestations_table, inserted_if_new(evaluations)))
 
 
-def record(tx: Connection, artifact: Artifact, evaluation: Evaluation, attestation: Attestation) -> Evaluation:
+def record(connection: Connection, artifact: Artifact, evaluation: Evaluation, attestation: Attestation) -> Evaluation:
     """Keep a signed evaluation; the same one (by digest) is kept once, the first time it came."""
     at = evaluation.created_at
     text = canonical_json.dumps(evaluation.metrics).decode()
     row = full_row(evaluations, **{**evaluation.model_dump(), "metrics": text, "attestation": attestation.digest})
-    if first(tx, _KEEP, row) is None:
-        return by_digest(tx, artifact.id, evaluation.digest) or evaluation
-    statement = attestations.keep(tx, attestation, at)
-    append(
-        tx,
+    statement = attestations.row_of(attestation, at)
+    tell = event(
         "evaluation.recorded",
         at=at,
         actor=evaluation.recorded_by,
@@ -36,7 +34,8 @@ def record(tx: Connection, artifact: Artifact, evaluation: Evaluation, attestati
         rows={"evaluations": row, "attestations": statement},
         digests={"evaluation": evaluation.digest, "statement": attestation.digest},
     )
-    return _evaluation(row)
+    done = first(connection, _RECORD, values("evaluations", row) | values("attestations", statement) | values("event", tell))
+    return _evaluation(row) if done else by_digest(connection, artifact.id, evaluation.digest) or evaluation
 
 
 def by_digest(tx: Connection, artifact_id: UUID, digest: str) -> Evaluation | None:

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from aiinfra_core import canonical_json
-from aiinfra_core.audit_log.append import append
+from aiinfra_core.audit_log.append import append, event
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.training import JobStatus, TrainingJob, TrainingSpec
 from aiinfra_core.registry import attestations
@@ -103,8 +103,7 @@ def get(tx: Connection, job_id: UUID) -> TrainingJob:
 
 
 def _tell(tx: Connection, event_type: str, row: Mapping[str, Any], at: datetime, **more_rows: Mapping[str, Any]) -> None:
-    append(
-        tx,
+    told = event(
         event_type,
         at=at,
         actor=row["requested_by"],
@@ -113,6 +112,7 @@ def _tell(tx: Connection, event_type: str, row: Mapping[str, Any], at: datetime,
         rows={"training_jobs": row, **more_rows},
         digests={"spec": row["spec_digest"]},
     )
+    append(tx, told)
 
 
 def _spec_columns(spec: TrainingSpec) -> dict[str, Any]:

@@ -22,12 +22,17 @@ def claim(tx: Connection, operation: str, request_id: str, body: dict[str, Any],
     Raises:
         Conflict: the request id was used for another body.
     """
-    values = {"operation": operation, "request_id": request_id, "subject_id": subject_id, "created_at": at, "body_digest": _digest(body)}
+    values = row_of(operation, request_id, body, subject_id, at)
     if tx.execute(_CLAIM, values).first():
         return subject_id
     first = earlier(tx, operation, request_id, body)
     assert first is not None  # noqa: S101 - the insert found it, and nobody deletes it while we look
     return first
+
+
+def row_of(operation: str, request_id: str, body: dict[str, Any], subject_id: UUID, at: datetime) -> dict[str, Any]:
+    """Return the row that claims a request id."""
+    return {"operation": operation, "request_id": request_id, "body_digest": _digest(body), "subject_id": subject_id, "created_at": at}
 
 
 def earlier(tx: Connection, operation: str, request_id: str, body: dict[str, Any]) -> UUID | None:

@@ -54,5 +54,4 @@ class CapturedOutput:
         if self._kept > MAX_LOG_BYTES:
             line, text = b"[the log is cut here: the training printed too much]\n", "[the rest of the output is not kept]"
         self._file.write(line)
-        self._file.flush()
         self._on_line(text)

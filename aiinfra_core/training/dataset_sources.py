@@ -43,12 +43,9 @@ def _split(ref: DatasetRef) -> SplitResult:
     if "://" not in ref.uri:
         return SplitResult("", "", ref.uri, "", "")
     try:
-        uri = urlsplit(ref.uri)
+        return urlsplit(ref.uri)
     except ValueError as error:
         raise BadInput(f"The uri of dataset {ref.name} cannot be read; check it.") from error
-    if uri.username or uri.password:
-        raise BadInput(f"The uri of dataset {ref.name} holds a user name or password, which would be recorded; take it out.")
-    return uri
 
 
 def _local_path(ref: DatasetRef, code: Path | None) -> Path:

@@ -1,9 +1,9 @@
 """A dataset is taken only when its bytes are the ones that were named, and is fetched once."""
 
 import hashlib
-import multiprocessing
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
@@ -99,11 +99,11 @@ def test_other_kinds_of_uri_are_refused(cache: Path, uri: str) -> None:
         datasets.fetch(dataset(uri), cache)
 
 
-@pytest.mark.parametrize("uri", ["https://ada:hunter2@host/rows", "https://hunter2@host/rows"])
-def test_a_password_in_the_uri_is_refused_without_repeating_it(cache: Path, uri: str) -> None:
-    with pytest.raises(BadInput, match="user name or password") as refusal:
+@pytest.mark.parametrize("uri", ["https://[::1/rows", "http:///rows", "https://host:port/rows"])
+def test_a_uri_that_cannot_be_read_is_refused(cache: Path, uri: str) -> None:
+    with pytest.raises(BadInput, match="check it"):
         datasets.fetch(dataset(uri), cache)
-    assert "hunter2" not in str(refusal.value)
+    assert list(cache.iterdir()) == []
 
 
 def test_a_cached_dataset_needs_no_source(cache: Path, source: Path) -> None:
@@ -128,19 +128,11 @@ def test_what_a_killed_fetch_left_is_written_over(cache: Path, source: Path) -> 
     assert_only_the_dataset_is_kept(cache)
 
 
-def fetch_in_a_process(uri: str, cache: Path) -> None:
-    datasets.fetch(dataset(uri), cache)
-
-
 def test_many_fetch_at_once_and_the_source_is_asked_once(cache: Path, dataset_server: DatasetServer) -> None:
-    context = multiprocessing.get_context("spawn")
-    fetchers = [context.Process(target=fetch_in_a_process, args=(dataset_server.url("whole"), cache)) for _ in range(4)]
-    for fetcher in fetchers:
-        fetcher.start()
-    for fetcher in fetchers:
-        fetcher.join()
-    assert [fetcher.exitcode for fetcher in fetchers] == [0] * 4
-    assert dataset_server.asked == ["whole"]
+    with ThreadPoolExecutor(4) as pool:
+        fetched = [pool.submit(datasets.fetch, dataset(dataset_server.url("late")), cache) for _ in range(4)]
+    assert {future.result() for future in fetched} == {cache / DIGEST}
+    assert dataset_server.asked == ["late"]
     assert_only_the_dataset_is_kept(cache)
 
 

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,11 +69,8 @@ def running_with(word: str) -> list[int]:
     return found
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+def is_supervisor(pid: int) -> bool:
+    return b"supervisor.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def test_a_training_gives_its_output_metrics_log_and_record(train: Train, tmp_path: Path) -> None:
@@ -138,10 +134,11 @@ def test_nothing_of_our_environment_is_inherited(train: Train, monkeypatch: pyte
 
 def test_no_open_file_of_ours_is_inherited(train: Train, tmp_path: Path) -> None:
     run = train(
-        "put(text=json.dumps([os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if int(n) < 3 or 'lock' in n]))"
+        "opened = [Path(f'/proc/self/fd/{n}') for n in range(50)]; put(text=json.dumps([os.readlink(p) for p in opened if p.is_symlink()]))"
     )
     assert run.output
     opened = json.loads(run.output.read_text())
+    assert len(opened) == 3
     assert opened[0] == "/dev/null"
     assert not any(str(tmp_path) in name for name in opened)
 
@@ -286,25 +283,52 @@ def test_a_failing_listener_ends_the_training(train: Train, tmp_path: Path) -> N
     assert running_with(str(tmp_path / "scratch")) == []
 
 
-def test_after_a_kill_the_same_call_works_again_and_nothing_is_left(tmp_path: Path) -> None:
-    script = f"{HEAD}{FAMILY}\nput('left-over')\nos.chmod(output, 0)\nprint('ready', flush=True)\n"
-    waiting = f"{script}if not Path({str(tmp_path / 'go')!r}).exists(): time.sleep(600)\nos.chmod(output, 0o755); put(); (output / 'left-over').unlink()"
-    spec = spec_for(repository(tmp_path / "source", {"train.py": waiting}))
+def killed_while_training(spec: TrainingSpec, folder: Path, before: Callable[[], None] = lambda: None) -> None:
+    """Train in another process and kill that process once the entry point is ready."""
     program = (
-        "import sys; from pathlib import Path; from aiinfra_core.domain.training import TrainingSpec\n"
+        "from pathlib import Path; from aiinfra_core.domain.training import TrainingSpec\n"
         "from aiinfra_core.training.execute import execute\n"
-        f"at = Path({str(tmp_path)!r})\n"
-        f"execute(TrainingSpec.model_validate_json({spec.model_dump_json()!r}), scratch=at / 'scratch', cache=at / 'cache',\n"
-        "        timeout_seconds=600, on_output=lambda line: print(line, flush=True))\n"
+        f"at, spec = Path({str(folder)!r}), TrainingSpec.model_validate_json({spec.model_dump_json()!r})\n"
+        "execute(spec, scratch=at / 'scratch', cache=at / 'cache', timeout_seconds=600, on_output=lambda line: print(line, flush=True))\n"
     )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as killed:
         assert killed.stdout and killed.stdout.readline() == "ready\n"
+        before()
         os.kill(killed.pid, signal.SIGKILL)
+
+
+def hanging_until(go: Path, folder: Path) -> TrainingSpec:
+    script = f"{HEAD}{FAMILY}\nput('left-over')\nos.chmod(output, 0)\nprint('ready', flush=True)\n"
+    script += f"if not Path({str(go)!r}).exists(): time.sleep(600)\nos.chmod(output, 0o755); put(); (output / 'left-over').unlink()"
+    return spec_for(repository(folder, {"train.py": script}))
+
+
+def test_after_a_kill_the_same_call_works_again_and_nothing_is_left(tmp_path: Path) -> None:
+    spec = hanging_until(tmp_path / "go", tmp_path / "source")
+    killed_while_training(spec, tmp_path)
     (tmp_path / "go").touch()
     run = execute(spec, scratch=tmp_path / "scratch", cache=tmp_path / "cache", timeout_seconds=60, on_output=print)
     assert run.error is None
     assert run.output and run.output.name == "model.bin"
     assert running_with(str(tmp_path / "scratch")) == []
+
+
+def test_after_a_kill_the_next_call_waits_until_the_old_training_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, held = hanging_until(tmp_path / "go", tmp_path / "source"), list[int]()
+
+    def hold_the_supervisor() -> None:
+        (family,) = {os.getpgid(pid) for pid in running_with(str(tmp_path / "scratch")) if is_supervisor(pid)}
+        held.append(family)
+        os.killpg(family, signal.SIGSTOP)
+
+    killed_while_training(spec, tmp_path, hold_the_supervisor)
+    (tmp_path / "go").touch()
+    monkeypatch.setattr(execute_module, "WAIT_FOR_SCRATCH_SECONDS", 0.3)
+    with pytest.raises(Unavailable, match="still running"):
+        execute(spec, scratch=tmp_path / "scratch", cache=tmp_path / "cache", timeout_seconds=60, on_output=print)
+    monkeypatch.undo()
+    os.killpg(held[0], signal.SIGCONT)
+    assert execute(spec, scratch=tmp_path / "scratch", cache=tmp_path / "cache", timeout_seconds=60, on_output=print).error is None
 
 
 def test_two_trainings_do_not_share_a_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

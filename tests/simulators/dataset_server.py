@@ -21,6 +21,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(200, len(CONTENT))
         self.wfile.write(CONTENT)
 
+    def late(self) -> None:
+        time.sleep(0.5)
+        self.whole()
+
     def truncated(self) -> None:
         self._head(200, len(CONTENT))
         self.wfile.write(CONTENT[: len(CONTENT) // 2])
@@ -72,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class DatasetServer(ThreadingHTTPServer):
-    """Serves `/whole`, `/truncated`, `/silent`, `/dripping`, `/elsewhere`, `/broken`, `/forbidden`; `asked` lists the requests."""
+    """Serves `/whole`, `/late`, `/truncated`, `/silent`, `/dripping`, `/elsewhere`, `/broken`, `/forbidden`; `asked` lists the requests."""
 
     daemon_threads = True
     block_on_close = False

@@ -165,7 +165,7 @@ def test_many_datasets_stand_only_in_the_training_record(datasets: int, listed: 
 
 def test_training_with_the_longest_names_can_still_be_stated() -> None:
     refs = tuple(DatasetRef(name=f"data-{n}", uri=f"s3://{'b' * 2000}", sha256=HEX) for n in range(8))
-    long = spec(model="m" * 128, entry_point=f"{'e' * 197}.py", code_ref=f"https://{'h' * 1999}@{COMMIT}", dataset_refs=refs)
+    long = spec(model="m" * 128, entry_point=f"{'e' * 197}.py", code_ref=f"https://git.example/{'h' * 1980}@{COMMIT}", dataset_refs=refs)
     assert dsse.fits(training(long))
 
 

@@ -1,0 +1,218 @@
+"""Every move of a promotion, with its event and, at the end, the compare-and-swap of the pointer.
+
+Each move is one statement (`writes`): it acts only on a promotion that still is exactly the row the caller saw, and the event tells of
+the row as it is afterwards. A caller whose row is out of date changes nothing and gets the row as it stands.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import CTE, Connection, bindparam, exists, literal, select, update
+from sqlalchemy.sql.dml import ReturningInsert
+
+from aiinfra_core import canonical_json
+from aiinfra_core.audit_log.append import event
+from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
+from aiinfra_core.domain.attestation import Attestation
+from aiinfra_core.domain.promotion import Decision, Pointer, Promotion, PromotionStatus
+from aiinfra_core.registry import attestations, requests
+from aiinfra_core.registry.rows import first, full_row, row_by_id
+from aiinfra_core.registry.writes import inserted, inserted_if_new, to_set, told, values
+from aiinfra_core.tables import attestations as attestations_table
+from aiinfra_core.tables import environment_pointers, model_promotions, request_ids
+
+OPERATION = "promote"
+LOST = "another promotion became current first; look at what is current and ask again"
+OPEN = (PromotionStatus.REQUESTED, PromotionStatus.APPROVED)
+
+Row = Mapping[str, Any]
+Statement = ReturningInsert[tuple[int]]
+
+_UNCHANGED = (model_promotions.c.id == bindparam("promotion")) & (model_promotions.c.updated_at == bindparam("seen_at"))
+_SWAPPED = ("sequence", "promotion_id", "artifact_id", "updated_at")
+
+
+def _changed(*names: str) -> CTE:
+    query = update(model_promotions).where(_UNCHANGED).values(to_set(model_promotions, *names))
+    return query.returning(model_promotions.c.id).cte("changed")
+
+
+def _applied(swapped: CTE) -> Statement:
+    is_it = model_promotions.c.id == bindparam("promotion")
+    query = update(model_promotions).where(is_it, exists(select(literal(1)).select_from(swapped)))
+    applied = query.values(to_set(model_promotions, "status", "updated_at", "applied_at")).returning(model_promotions.c.id).cte("applied")
+    return told(applied)
+
+
+_READY = (
+    select(model_promotions.c.id).where(_UNCHANGED, model_promotions.c.status == PromotionStatus.APPROVED).with_for_update().cte("ready")
+)
+_SWAP = (
+    update(environment_pointers)
+    .where(
+        environment_pointers.c.environment == bindparam("in_environment"),
+        environment_pointers.c.model == bindparam("of_model"),
+        environment_pointers.c.sequence == bindparam("seen"),
+        exists(select(literal(1)).select_from(_READY)),
+    )
+    .values(to_set(environment_pointers, *_SWAPPED))
+    .returning(environment_pointers.c.sequence)
+    .cte("swapped")
+)
+
+_REQUEST = told(inserted(model_promotions, inserted_if_new(request_ids)))
+_DECIDE = told(_changed("decision", "updated_at"))
+_END = told(_changed("status", "reason", "updated_at"))
+_APPROVE = told(inserted(attestations_table, _changed("status", "manifest", "signature", "signer_id", "updated_at")))
+_APPLY_FIRST = _applied(inserted_if_new(environment_pointers, _READY))
+_APPLY_NEXT = _applied(_SWAP)
+
+
+def request(
+    connection: Connection,
+    *,
+    artifact: Artifact,
+    environment: str,
+    evaluation: JudgedEvaluation | None,
+    replaces: tuple[Pointer, Promotion] | None,
+    requested_by: str,
+    request_id: str,
+    at: datetime,
+) -> UUID:
+    """Ask for a promotion and return its id; the same request gives the same promotion.
+
+    Raises:
+        Conflict: the request id was used for another promotion.
+    """
+    body = {"artifact": str(artifact.id), "environment": environment, "evaluation": evaluation.digest if evaluation else None}
+    row = full_row(
+        model_promotions,
+        id=uuid4(),
+        request_id=request_id,
+        artifact_id=artifact.id,
+        model=artifact.model,
+        environment=environment,
+        status=PromotionStatus.REQUESTED,
+        evaluation=canonical_json.dumps(evaluation.metrics if evaluation else {}).decode(),
+        evaluation_kind=evaluation.kind if evaluation else None,
+        evaluation_digest=evaluation.digest if evaluation else None,
+        sequence_seen=replaces[0].sequence if replaces else 0,
+        follows=replaces[1].manifest if replaces else None,
+        requested_by=requested_by,
+        created_at=at,
+        updated_at=at,
+    )
+    claimed = requests.row_of(OPERATION, request_id, body, row["id"], at)
+    tell = _event("promotion.requested", row, at, {"artifact": artifact.checksum})
+    if first(connection, _REQUEST, values("request_ids", claimed) | values("model_promotions", row) | values("event", tell)):
+        return UUID(str(row["id"]))
+    return requests.earlier(connection, OPERATION, request_id, body) or UUID(str(row["id"]))
+
+
+def record_decision(connection: Connection, row: Row, decision: Decision, *, at: datetime) -> Row:
+    """Keep the gate's whole answer, once; a no ends the promotion."""
+    if row["status"] != PromotionStatus.REQUESTED or row["decision"] is not None:
+        return row
+    text = canonical_json.dumps(decision.model_dump(mode="json", by_alias=True)).decode()
+    decided = _move(connection, _DECIDE, row, "policy.decision", at, {"decision": text})
+    if decided is None or decision.allowed:
+        return decided or _as_it_stands(connection, row)
+    return reject(connection, decided, decision.reason, unavailable="sentinelnet" if decision.unavailable else None, at=at)
+
+
+def reject(connection: Connection, row: Row, reason: str, *, unavailable: str | None = None, at: datetime) -> Row:
+    """End a promotion with a no and its reason.
+
+    With `unavailable` (the part that could not be reached) the request may be asked again under the same id.
+    """
+    if row["status"] not in OPEN:
+        return row
+    said = f"unavailable:{unavailable} {reason}" if unavailable else reason
+    if unavailable:
+        requests.release(connection, OPERATION, row["id"])
+    rejected = _move(connection, _END, row, "promotion.rejected", at, {"status": PromotionStatus.REJECTED, "reason": said})
+    return rejected or _as_it_stands(connection, row)
+
+
+def approve(connection: Connection, row: Row, manifest: Attestation, *, at: datetime) -> Row:
+    """Attach the signed manifest of an allowed promotion, once."""
+    if row["status"] != PromotionStatus.REQUESTED:
+        return row
+    statement = attestations.row_of(manifest, at)
+    changes = {
+        "status": PromotionStatus.APPROVED,
+        "manifest": manifest.digest,
+        "signature": manifest.signature,
+        "signer_id": manifest.signer_id,
+    }
+    digests = {"manifest": manifest.digest}
+    approved = _move(connection, _APPROVE, row, "promotion.approved", at, changes, digests, attestations=statement)
+    return approved or _as_it_stands(connection, row)
+
+
+def apply(connection: Connection, row: Row, *, at: datetime) -> Row:
+    """Make an approved promotion current if nothing else became current since it was asked for; else it is superseded."""
+    if row["status"] != PromotionStatus.APPROVED:
+        return row
+    pointer = {
+        "environment": row["environment"],
+        "model": row["model"],
+        "sequence": row["sequence_seen"] + 1,
+        "promotion_id": row["id"],
+        "artifact_id": row["artifact_id"],
+        "updated_at": at,
+    }
+    changes = {"status": PromotionStatus.APPLIED, "applied_at": at}
+    digests = {"manifest": row["manifest"]}
+    statement = _APPLY_NEXT if row["sequence_seen"] else _APPLY_FIRST
+    applied = _move(connection, statement, row, "promotion.applied", at, changes, digests, environment_pointers=pointer)
+    if applied:
+        return applied
+    lost = _move(connection, _END, row, "promotion.superseded", at, {"status": PromotionStatus.SUPERSEDED, "reason": LOST})
+    return lost or _as_it_stands(connection, row)
+
+
+def _move(
+    connection: Connection,
+    statement: Statement,
+    row: Row,
+    event_type: str,
+    at: datetime,
+    changes: Row,
+    digests: Mapping[str, str] | None = None,
+    **other_rows: Row,
+) -> Row | None:
+    """Change the promotion if it still is this row, with its event; return the new row, or None when somebody was quicker."""
+    at = max(at, row["updated_at"] + timedelta(microseconds=1))  # a clock may go back, a row's time must not
+    new = {**row, **changes, "updated_at": at}
+    bound = (
+        {"promotion": row["id"], "seen_at": row["updated_at"]}
+        | values("set", new)
+        | values("event", _event(event_type, new, at, digests, **other_rows))
+    )
+    for table, other in other_rows.items():
+        bound |= values(table, other) | (_pointer_seen(other) if table == environment_pointers.name else {})
+    return new if first(connection, statement, bound) else None
+
+
+def _pointer_seen(pointer: Row) -> dict[str, Any]:
+    seen = {"in_environment": pointer["environment"], "of_model": pointer["model"], "seen": pointer["sequence"] - 1}
+    return seen | {f"set_{name}": pointer[name] for name in _SWAPPED}
+
+
+def _as_it_stands(connection: Connection, row: Row) -> Row:
+    return row_by_id(connection, model_promotions, row["id"], "promotion")
+
+
+def _event(event_type: str, row: Row, at: datetime, digests: Mapping[str, str] | None = None, **other_rows: Row) -> dict[str, str]:
+    return event(
+        event_type,
+        at=at,
+        actor=row["requested_by"],
+        request_id=row["request_id"],
+        subject=str(row["id"]),
+        rows={"model_promotions": row, **other_rows},
+        digests=digests,
+    )
