@@ -109,12 +109,12 @@ def _is_plain(value: Any) -> bool:
             left.extend(item.values())
         elif kind is list:
             left.extend(item)
-        elif not _is_plain_leaf(item, kind):
+        elif not _is_plain_leaf(item):
             return False
     return True
 
 
-def _is_plain_leaf(item: Any, kind: type) -> bool:
-    if kind is str:
-        return bool(item.isascii())
-    return item is None or kind is bool or (kind is int and -(2**53) < item < 2**53)
+def _is_plain_leaf(item: Any) -> bool:
+    if isinstance(item, str):  # an enumeration's texts too
+        return item.isascii()
+    return item is None or isinstance(item, bool) or (type(item) is int and -(2**53) < item < 2**53)
