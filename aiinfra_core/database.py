@@ -23,6 +23,7 @@ SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aiinfra_app')
 """
 
 
+_ENGINES: dict[str, Engine] = {}
 _LOCK, _UNLOCK = text("SELECT pg_advisory_lock(:key)"), text("SELECT pg_advisory_unlock(:key)")
 
 
@@ -37,8 +38,18 @@ def engine_for(settings: Settings) -> Engine:
     return _engine(settings.database_url.get_secret_value())
 
 
-@lru_cache(maxsize=16)
+def close_connections() -> None:
+    """Close the connections this process keeps; the next use makes new ones."""
+    for engine in _ENGINES.values():
+        engine.dispose()
+    _ENGINES.clear()
+
+
 def _engine(url: str) -> Engine:
+    return _ENGINES.get(url) or _ENGINES.setdefault(url, _made_engine(url))
+
+
+def _made_engine(url: str) -> Engine:
     engine = create_engine(url, pool_size=8, max_overflow=24, pool_timeout=30, pool_pre_ping=False, connect_args={"connect_timeout": 10})
     event.listen(engine, "connect", _take_on_app_role)
     return engine

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aiinfra_core import database
 from aiinfra_core.embedded import postgres, prefect_server
 
 pytest_plugins = ["tests.simulators.postgres", "tests.simulators.prefect_api"]
@@ -23,5 +24,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AI_INFRA_HOME", str(folder))
     yield folder
+    database.close_connections()
     postgres.stop(folder)
     prefect_server.stop(folder)

@@ -1,5 +1,6 @@
 """The base of every record and the checked text types they share."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
@@ -15,7 +16,9 @@ MAX_JSON_DEPTH = 16
 class Record(BaseModel):
     """A frozen value; accepts and writes the wire's camelCase names as well as its own."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, hide_input_in_errors=True
+    )
 
 
 def _bounded(value: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +34,7 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _without_credentials(value: str) -> str:
-    scheme, _, rest = value.partition("://")
+    scheme, _, rest = re.sub("@[0-9a-f]{40}$", "", value).partition("://")
     credentials = rest.partition("/")[0].rpartition("@")[0]
     if ":" in credentials or (credentials and scheme.removeprefix("git+") in ("http", "https")):
         raise ValueError("holds credentials; give them to git or to the store's own configuration")

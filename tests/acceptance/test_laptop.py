@@ -134,9 +134,9 @@ def test_a_gate_that_is_down_is_exit_code_4(run: Run, code_ref: str) -> None:
     assert _error(done, 4).startswith("unavailable:sentinelnet ")
 
 
-def test_a_training_that_fails_is_exit_code_2_with_its_last_words(run: Run, code_ref: str) -> None:
+def test_a_training_that_fails_is_exit_code_7_with_its_last_words(run: Run, code_ref: str) -> None:
     done = run("train", *_training(code_ref, "fail.py"))
-    assert "the data has no rows" in _error(done, 2)
+    assert "the data has no rows" in _error(done, 7)
 
 
 def test_evidence_that_does_not_verify_is_exit_code_5(run: Run, code_ref: str) -> None:

@@ -24,7 +24,7 @@ from sqlalchemy import select
 
 from aiinfra_core import database, verifying
 from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
-from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
+from aiinfra_core.errors import EvidenceBroken, TrainingFailed, Unavailable
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import attestations, audit_events, model_promotions
 from flows.outcomes import PipelineOutcome, PromotionOutcome, VerificationOutcome
@@ -102,7 +102,7 @@ def test_a_training_that_fails_fails_the_run_with_its_reason(code_ref: str) -> N
     assert state.is_failed()
     assert state.message is not None
     assert "the data has no rows" in state.message
-    with pytest.raises(BadInput, match="the data has no rows"):
+    with pytest.raises(TrainingFailed, match="the data has no rows"):
         pipeline(request)
 
 

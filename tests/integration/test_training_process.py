@@ -324,10 +324,12 @@ def test_after_a_kill_the_next_call_waits_until_the_old_training_is_gone(tmp_pat
     killed_while_training(spec, tmp_path, hold_the_supervisor)
     (tmp_path / "go").touch()
     monkeypatch.setattr(execute_module, "WAIT_FOR_SCRATCH_SECONDS", 0.3)
-    with pytest.raises(Unavailable, match="still running"):
-        execute(spec, scratch=tmp_path / "scratch", cache=tmp_path / "cache", timeout_seconds=60, on_output=print)
+    try:
+        with pytest.raises(Unavailable, match="still running"):
+            execute(spec, scratch=tmp_path / "scratch", cache=tmp_path / "cache", timeout_seconds=60, on_output=print)
+    finally:
+        os.killpg(held[0], signal.SIGCONT)
     monkeypatch.undo()
-    os.killpg(held[0], signal.SIGCONT)
     assert execute(spec, scratch=tmp_path / "scratch", cache=tmp_path / "cache", timeout_seconds=60, on_output=print).error is None
 
 

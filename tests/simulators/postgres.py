@@ -35,8 +35,7 @@ def made_database(server: str, template: str = "template0") -> Iterator[str]:
     try:
         yield url
     finally:
-        # The process keeps an engine for each address; its pooled connections end here, not when they are collected.
-        database.engine_for(Settings(AI_INFRA_DATABASE_URL=url)).dispose()
+        database.close_connections()
         _administer(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
