@@ -71,6 +71,7 @@ def _run(settings: Settings, job: TrainingJob, on_output: Callable[[str], None])
             cache=settings.home / "datasets",
             timeout_seconds=settings.training_timeout_seconds,
             on_output=on_output,
+            s3_endpoint_url=settings.s3_endpoint_url,
         )
         log_uri = _keep_log(settings, run.log)
         if run.error is not None or run.output is None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from aiinfra_core import artifact_store, canonical_json, checksums, database, evaluating
 from aiinfra_core.audit_log.sequence import sequence_quietly
-from aiinfra_core.domain.artifact import Artifact, EvaluationKind, JudgedEvaluation
+from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.promotion import Decision, Pointer, Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import claims
@@ -169,7 +169,6 @@ def _question(promotion: Promotion, artifact: Artifact) -> Question:
         digest=artifact.checksum,
         environment=promotion.environment,
         evaluation=promotion.evaluation,
-        evaluation_kind=promotion.evaluation_kind or EvaluationKind.CLAIMED,
         promotion_id=promotion.id,
         manifest_signature_id=artifact.manifest_signature_id,
     )

@@ -5,9 +5,10 @@ Signing and verifying call the same function, so a record and its signed stateme
 
 from collections.abc import Sequence
 from datetime import datetime
+from urllib.parse import quote
 
 from aiinfra_core.domain.artifact import Artifact, DigestKind, Evaluation, StoredArtifact
-from aiinfra_core.domain.promotion import Promotion
+from aiinfra_core.domain.promotion import Decision, Promotion
 from aiinfra_core.domain.training import DatasetRef, TrainingJob
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import statements
@@ -80,11 +81,16 @@ def of_promotion(promotion: Promotion, artifact: Artifact, input_attestations: S
         sequence=promotion.sequence_seen + 1,
         follows=promotion.follows,
         requested_by=promotion.requested_by,
-        policy_uri=f"urn:ai-infra:policy:{promotion.decision.policy_id or 'unnamed'}",
+        policy_uri=policy_uri(promotion.decision),
         policy_digest=promotion.decision.policy_digest,
         input_attestations=input_attestations,
         verified_at=verified_at,
     )
+
+
+def policy_uri(decision: Decision) -> str:
+    """Return the name a manifest gives the policy that decided: `urn:ai-infra:policy:SOURCE:POLICY_ID`."""
+    return f"urn:ai-infra:policy:{decision.source}:{quote(decision.policy_id or 'unnamed', safe='')}"
 
 
 def subject_of(artifact: Artifact) -> Subject:

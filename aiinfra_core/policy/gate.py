@@ -1,7 +1,5 @@
 """The one place that knows which gate the operator chose."""
 
-from urllib.parse import quote
-
 from aiinfra_core import outbound
 from aiinfra_core.domain.promotion import Decision
 from aiinfra_core.policy import local, sentinelnet
@@ -19,8 +17,3 @@ def decide(settings: Settings, question: Question) -> Decision:
         return local.decide(question, settings.min_promo_score)
     url = outbound.endpoint("AI_INFRA_SENTINEL_URL", settings.sentinel_url)
     return sentinelnet.ask(url, question, outbound.Patience(settings.sentinel_timeout_seconds))
-
-
-def policy_uri(decision: Decision) -> str:
-    """Return the name a promotion manifest gives the policy that decided: `urn:ai-infra:policy:SOURCE:POLICY_ID`."""
-    return f"urn:ai-infra:policy:{decision.source}:{quote(decision.policy_id or 'unnamed', safe='')}"

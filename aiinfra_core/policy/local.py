@@ -15,7 +15,7 @@ _RULE = "evaluation.quality >= minimum"
 
 def decide(question: Question, minimum: float) -> Decision:
     """Say yes if the evaluation's `quality` is a finite number and at least `minimum`; a missing or other value is a no."""
-    quality = question.metrics().get("quality")
+    quality = question.evaluation.get("quality")
     allowed = _is_score(quality) and quality >= minimum
     return Decision(
         allowed=allowed,

@@ -18,7 +18,10 @@ from aiinfra_core.tables import attestations, evaluations, model_artifacts, mode
 
 @dataclass(frozen=True)
 class Dossier:
-    """A promotion (its row, exactly as it is) with its artifact; the attestations are digests, None where there is none, the envelopes exact bytes."""
+    """A promotion (its row, exactly as it is) with its artifact.
+
+    The attestations are digests, None where there is none; the envelopes are exact bytes.
+    """
 
     row: Mapping[str, Any]
     artifact: Artifact

@@ -3,8 +3,6 @@
 It uses what is configured, or the embedded defaults, and the same flows a scheduled run would use.
 """
 
-# ruff: noqa: T201 - this program talks to a person
-
 import hashlib
 import os
 import shutil

@@ -9,8 +9,6 @@ the rows before HOLD_OUT_FROM and is scored on the rows after them, up to DRIFT_
 The model is written as JSON, so nothing runs when it is loaded, and the score is measured on what was read back.
 """
 
-# ruff: noqa: T201 - a training script reports on its standard output
-
 import argparse
 import json
 import math

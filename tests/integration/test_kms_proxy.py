@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -166,10 +167,14 @@ def test_connections_are_kept_between_signatures() -> None:
     assert (len(kms.requests), kms.connections) == (5, 1)
 
 
+def _wait_at(door: threading.Barrier) -> None:
+    door.wait()
+
+
 def test_many_signatures_are_made_at_once_and_none_is_mixed_up() -> None:
     all_at_the_door = threading.Barrier(16, timeout=20)
     with kms_proxy.serve(GOOD) as kms, ThreadPoolExecutor(16) as pool:
-        kms.on_request = lambda: all_at_the_door.wait() and None
+        kms.on_request = partial(_wait_at, all_at_the_door)
         messages = [b"message %d" % number for number in range(16)]
         signatures = list(pool.map(lambda message: sign_verified(signer_at(kms.url), message), messages))
     assert len(set(signatures)) == 16

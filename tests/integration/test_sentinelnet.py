@@ -8,7 +8,6 @@ import pytest
 
 from aiinfra_core import canonical_json
 from aiinfra_core.checksums import sha256_hex
-from aiinfra_core.domain.artifact import EvaluationKind
 from aiinfra_core.domain.promotion import Decision
 from aiinfra_core.outbound import Patience
 from aiinfra_core.policy import gate
@@ -40,7 +39,6 @@ QUESTION = Question(
     digest="ab" * 32,
     environment="prod",
     evaluation={"quality": "0.8641"},
-    evaluation_kind=EvaluationKind.MEASURED,
     promotion_id=UUID(int=2),
 )
 ABSENT = object()
