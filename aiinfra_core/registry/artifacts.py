@@ -22,6 +22,16 @@ _NEXT_VERSION = (
     update(models).where(models.c.name == bindparam("model")).values(last_version=models.c.last_version + 1).returning(*models.c)
 )
 
+_OF_MODEL = select(model_artifacts).where(model_artifacts.c.model == bindparam("model"))
+_BY_ID = select(model_artifacts).where(model_artifacts.c.id == bindparam("id"))
+_BY_VERSION = _OF_MODEL.where(model_artifacts.c.version == bindparam("version"))
+_NEWEST = _OF_MODEL.order_by(model_artifacts.c.version.desc()).limit(1)
+_CURRENT = (
+    select(model_artifacts)
+    .join(environment_pointers, environment_pointers.c.artifact_id == model_artifacts.c.id)
+    .where(environment_pointers.c.environment == bindparam("environment"), environment_pointers.c.model == bindparam("model"))
+)
+
 
 def register(
     tx: Connection,
@@ -108,28 +118,25 @@ def find(tx: Connection, reference: str) -> Artifact:
     Raises:
         NotFound: nothing is registered under that name.
     """
-    row = rows.first(tx, _meaning(reference))
+    row = rows.first(tx, *_meaning(reference))
     if row is None:
         raise NotFound(f"Nothing is registered as {reference!r}; see: aiinfra models list")
     return artifact_from(row)
 
 
-def _meaning(reference: str) -> Select[Any]:
-    artifacts = select(model_artifacts)
+def _meaning(reference: str) -> tuple[Select[Any], dict[str, Any]]:
     try:
-        return artifacts.where(model_artifacts.c.id == UUID(reference))
+        return _BY_ID, {"id": UUID(reference)}
     except ValueError:
         pass
     if "@" in reference:
         model, environment = reference.split("@", 1)
-        current = environment_pointers.c.artifact_id == model_artifacts.c.id
-        here = (environment_pointers.c.environment == environment) & (environment_pointers.c.model == model)
-        return artifacts.join(environment_pointers, current).where(here)
+        return _CURRENT, {"model": model, "environment": environment}
     model, _, version = reference.partition(":")
     if version:
         number = int(version) if version.isdecimal() and len(version) < 10 else 0  # more digits fit no integer column
-        return artifacts.where((model_artifacts.c.model == model) & (model_artifacts.c.version == number))
-    return artifacts.where(model_artifacts.c.model == model).order_by(model_artifacts.c.version.desc()).limit(1)
+        return _BY_VERSION, {"model": model, "version": number}
+    return _NEWEST, {"model": model}
 
 
 def newest(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.append import event
@@ -16,6 +16,7 @@ from aiinfra_core.registry.writes import inserted, inserted_if_new, told, values
 from aiinfra_core.tables import attestations as attestations_table
 from aiinfra_core.tables import evaluations
 
+_BY_DIGEST = select(evaluations).where(evaluations.c.artifact_id == bindparam("artifact"), evaluations.c.digest == bindparam("digest"))
 _RECORD = told(inserted(attestations_table, inserted_if_new(evaluations)))
 
 
@@ -40,8 +41,7 @@ def record(connection: Connection, artifact: Artifact, evaluation: Evaluation, a
 
 def by_digest(tx: Connection, artifact_id: UUID, digest: str) -> Evaluation | None:
     """Return the evaluation of an artifact with this digest, if it is recorded."""
-    same = (evaluations.c.artifact_id == artifact_id) & (evaluations.c.digest == digest)
-    return _or_none(first(tx, select(evaluations).where(same)))
+    return _or_none(first(tx, _BY_DIGEST, {"artifact": artifact_id, "digest": digest}))
 
 
 def newest_measured(tx: Connection, artifact_id: UUID) -> Evaluation | None:

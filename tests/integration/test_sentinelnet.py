@@ -213,11 +213,11 @@ def test_a_gate_that_is_down_is_an_unavailable_no() -> None:
     assert "connection to 127.0.0.1 failed" in decision.reason
 
 
-@pytest.mark.parametrize("quality", ["0.9", "0.5"])
-def test_a_gate_that_compares_numbers_gets_numbers(quality: str) -> None:
+@pytest.mark.parametrize("quality", [0.9, 0.5])
+def test_a_gate_that_compares_numbers_gets_numbers(quality: float) -> None:
     with sentinelnet.serve(sentinelnet.judges(0.8)) as server:
         decision = ask(server.url, QUESTION.model_copy(update={"evaluation": {"quality": quality}}), QUICK)
-    assert decision.allowed is (quality == "0.9")
+    assert decision.allowed is (quality == 0.9)
     assert decision.answer is not None
     assert decision.answer["request_id"] == "promote-1"
 

@@ -133,15 +133,15 @@ def test_every_question_can_be_written(evaluation: dict[str, str]) -> None:
 
 def test_without_a_url_the_local_rule_decides_with_the_minimum_of_the_settings() -> None:
     settings = Settings.model_validate({"home": "/nowhere", "min_promo_score": 0.5})
-    assert gate.decide(settings, question({"quality": "0.6"})).allowed
-    assert not gate.decide(settings, question({"quality": "0.4"})).allowed
+    assert gate.decide(settings, question({"quality": 0.6})).allowed
+    assert not gate.decide(settings, question({"quality": 0.4})).allowed
 
 
 @pytest.mark.parametrize("url", ["sentinel.example", "ftp://sentinel.example", "http://", "http://user:pw@sentinel.example", ""])
 def test_a_gate_without_a_usable_url_is_named_to_the_operator(url: str) -> None:
     settings = Settings.model_validate({"home": "/nowhere", "sentinel_url": url})
     with pytest.raises(Misconfigured, match="AI_INFRA_SENTINEL_URL"):
-        gate.decide(settings, question({"quality": "0.9"}))
+        gate.decide(settings, question({"quality": 0.9}))
 
 
 def test_a_policy_has_a_name_that_is_a_uri() -> None:
