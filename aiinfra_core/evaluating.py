@@ -43,7 +43,7 @@ def evaluation_to_judge(tx: Connection, artifact: Artifact, claimed: dict[str, A
     measured = evaluations.newest_measured(tx, artifact.id)
     if measured is None:
         return None
-    return JudgedEvaluation(kind=measured.kind, metrics=measured.metrics, digest=measured.digest)
+    return JudgedEvaluation(**measured.model_dump(include=set(JudgedEvaluation.model_fields)))
 
 
 def record_judged(settings: Settings, promotion: Promotion, artifact: Artifact) -> Evaluation:
@@ -72,7 +72,6 @@ def _record(settings: Settings, artifact: Artifact, evaluation: JudgedEvaluation
     unsigned = Evaluation(
         id=uuid4(),
         artifact_id=artifact.id,
-        attestation=None,
         recorded_by=recorded_by,
         created_at=datetime.now(UTC),
         **evaluation.model_dump(),

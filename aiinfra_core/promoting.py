@@ -19,7 +19,7 @@ from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.keys import configured_signer, trusted_keys
 from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
-from aiinfra_core.registry import artifacts, dossier, evidence, promotion_moves, promotions
+from aiinfra_core.registry import dossier, evidence, promotion_moves, promotions
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.settings import Settings, environment_named
 
@@ -32,7 +32,7 @@ def promote(settings: Settings, request: PromotionRequest) -> Promotion:
         Conflict: the request id was used for another promotion.
         Unavailable: the database was lost on the way; the same call continues where it stood.
     """
-    known = _load(settings, request_promotion(settings, request))
+    known = _request(settings, request)
     for step in (_verify_artifact, _decide, _sign_manifest, _apply):
         known = step(settings, known)
     return known.promotion
@@ -44,14 +44,19 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
     Without a request id of its own the request is (artifact, environment, evaluation, pointer sequence seen); asking again for
     what is already current gives the promotion that made it so.
     """
+    return _request(settings, request).promotion.id
+
+
+def _request(settings: Settings, request: PromotionRequest) -> Dossier:
     environment = environment_named(settings, request.environment)
     with database.autocommit(settings) as connection:
-        artifact = artifacts.find(connection, request.artifact)
+        candidate = dossier.candidate(connection, request.artifact)
+        artifact = candidate.artifact
         evaluation = evaluating.evaluation_to_judge(connection, artifact, request.evaluation)
         replaces = promotions.current(connection, environment, artifact.model)
         if request.request_id is None and replaces and _is_the_same(replaces[1], artifact, evaluation):
-            return replaces[1].id
-        return promotion_moves.request(
+            return dossier.of_promotion(connection, replaces[1].id)
+        asked = promotion_moves.request(
             connection,
             artifact=artifact,
             environment=environment,
@@ -61,6 +66,9 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
             request_id=request.request_id or _default_request_id(artifact, environment, evaluation, replaces),
             at=_now(),
         )
+        if isinstance(asked, UUID):
+            return dossier.of_promotion(connection, asked)
+    return candidate.with_promotion(asked, evaluation.attestation if evaluation else None)
 
 
 def verify_artifact(settings: Settings, promotion_id: UUID) -> Promotion:

@@ -70,11 +70,12 @@ class EvaluationKind(StrEnum):
 
 
 class JudgedEvaluation(Record):
-    """The evaluation a promotion is judged on; `digest` covers artifact, kind and metrics."""
+    """The evaluation a promotion is judged on; `digest` covers artifact, kind and metrics, `attestation` is None until it is signed."""
 
     kind: EvaluationKind
     metrics: dict[str, Any]
     digest: Sha256
+    attestation: Sha256 | None = None
 
 
 class Evaluation(Record):

@@ -23,14 +23,15 @@ _NEXT_VERSION = (
 )
 
 _OF_MODEL = select(model_artifacts).where(model_artifacts.c.model == bindparam("model"))
-_BY_ID = select(model_artifacts).where(model_artifacts.c.id == bindparam("id"))
-_BY_VERSION = _OF_MODEL.where(model_artifacts.c.version == bindparam("version"))
-_NEWEST = _OF_MODEL.order_by(model_artifacts.c.version.desc()).limit(1)
-_CURRENT = (
-    select(model_artifacts)
+# What a person may call an artifact -> the query that finds it.
+FOUND_BY: dict[str, Select[Any]] = {
+    "id": select(model_artifacts).where(model_artifacts.c.id == bindparam("id")),
+    "version": _OF_MODEL.where(model_artifacts.c.version == bindparam("version")),
+    "model": _OF_MODEL.order_by(model_artifacts.c.version.desc()).limit(1),
+    "environment": select(model_artifacts)
     .join(environment_pointers, environment_pointers.c.artifact_id == model_artifacts.c.id)
-    .where(environment_pointers.c.environment == bindparam("environment"), environment_pointers.c.model == bindparam("model"))
-)
+    .where(environment_pointers.c.environment == bindparam("environment"), environment_pointers.c.model == bindparam("model")),
+}
 
 
 def register(
@@ -118,25 +119,35 @@ def find(tx: Connection, reference: str) -> Artifact:
     Raises:
         NotFound: nothing is registered under that name.
     """
-    row = rows.first(tx, *_meaning(reference))
+    return artifact_from(find_row(tx, reference, FOUND_BY))
+
+
+def find_row(tx: Connection, reference: str, queries: Mapping[str, Select[Any]]) -> dict[str, Any]:
+    """Return what one of the queries (as `FOUND_BY`, perhaps with more columns) finds for a reference.
+
+    Raises:
+        NotFound: nothing is registered under that name.
+    """
+    by, names = _meaning(reference)
+    row = rows.first(tx, queries[by], names)
     if row is None:
         raise NotFound(f"Nothing is registered as {reference!r}; see: aiinfra models list")
-    return artifact_from(row)
+    return row
 
 
-def _meaning(reference: str) -> tuple[Select[Any], dict[str, Any]]:
+def _meaning(reference: str) -> tuple[str, dict[str, Any]]:
     try:
-        return _BY_ID, {"id": UUID(reference)}
+        return "id", {"id": UUID(reference)}
     except ValueError:
         pass
     if "@" in reference:
         model, environment = reference.split("@", 1)
-        return _CURRENT, {"model": model, "environment": environment}
+        return "environment", {"model": model, "environment": environment}
     model, _, version = reference.partition(":")
     if version:
         number = int(version) if version.isdecimal() and len(version) < 10 else 0  # more digits fit no integer column
-        return _BY_VERSION, {"model": model, "version": number}
-    return _NEWEST, {"model": model}
+        return "version", {"model": model, "version": number}
+    return "model", {"model": model}
 
 
 def newest(

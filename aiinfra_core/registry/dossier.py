@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, select
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion
 from aiinfra_core.errors import NotFound
-from aiinfra_core.registry.artifacts import artifact_from
+from aiinfra_core.registry.artifacts import FOUND_BY, artifact_from, find_row
 from aiinfra_core.registry.promotions import promotion_from
 from aiinfra_core.tables import attestations, evaluations, model_artifacts, model_promotions, training_jobs
 
@@ -59,6 +59,38 @@ _QUERY = (
     .outerjoin(_MANIFEST, _MANIFEST.c.digest == model_promotions.c.manifest)
     .where(model_promotions.c.id == bindparam("promotion_id"))
 )
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A registered artifact that may be promoted, with what a dossier of it will hold."""
+
+    artifact: Artifact
+    training_attestation: str | None
+    registration_envelope: bytes
+
+    def with_promotion(self, row: Mapping[str, Any], evaluation_attestation: str | None) -> Dossier:
+        """Return the dossier of a promotion of it that was just asked for."""
+        return Dossier(row, self.artifact, self.training_attestation, evaluation_attestation, self.registration_envelope, None)
+
+
+_CANDIDATES = {
+    by: query.join(_REGISTRATION, _REGISTRATION.c.digest == model_artifacts.c.attestation)
+    .outerjoin(training_jobs, training_jobs.c.id == model_artifacts.c.training_job_id)
+    .add_columns(_REGISTRATION.c.envelope.label("registration_envelope"), training_jobs.c.attestation.label("training_attestation"))
+    for by, query in FOUND_BY.items()
+}
+
+
+def candidate(tx: Connection, reference: str) -> Candidate:
+    """Return the artifact a person means (as `artifacts.find`), ready to be promoted.
+
+    Raises:
+        NotFound: nothing is registered under that name, or its registration is gone.
+    """
+    row = find_row(tx, reference, _CANDIDATES)
+    envelope, training = bytes(row.pop("registration_envelope")), row.pop("training_attestation")
+    return Candidate(artifact_from(row), training, envelope)
 
 
 def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:

@@ -80,8 +80,8 @@ def request(
     requested_by: str,
     request_id: str,
     at: datetime,
-) -> UUID:
-    """Ask for a promotion and return its id; the same request gives the same promotion.
+) -> Row | UUID:
+    """Ask for a promotion and return its row; where the same request was asked before, only the id of what it gave.
 
     Raises:
         Conflict: the request id was used for another promotion.
@@ -107,7 +107,7 @@ def request(
     claimed = requests.row_of(OPERATION, request_id, body, row["id"], at)
     tell = _event("promotion.requested", row, at, {"artifact": artifact.checksum})
     if first(connection, _REQUEST, values("request_ids", claimed) | values("model_promotions", row) | values("event", tell)):
-        return UUID(str(row["id"]))
+        return row
     return requests.earlier(connection, OPERATION, request_id, body) or UUID(str(row["id"]))
 
 

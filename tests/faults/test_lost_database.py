@@ -41,7 +41,7 @@ def _connections_cut(settings: Settings, at: int) -> Iterator[None]:
     assert calls >= at
 
 
-@pytest.mark.parametrize("at", range(1, 10))
+@pytest.mark.parametrize("at", range(1, 9))
 def test_a_promotion_whose_database_is_lost_on_the_way_is_unavailable_and_completes_when_asked_again(
     settings: Settings, tmp_path: Path, at: int
 ) -> None:
