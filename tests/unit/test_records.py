@@ -90,3 +90,11 @@ def test_numbers_json_does_not_have_are_kept_as_text_in_a_claimed_evaluation() -
 def test_a_record_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         TrainingSpec.model_validate(GOOD).seed = 9  # type: ignore[misc]  # the point of the test
+
+
+@pytest.mark.parametrize(
+    "request_changes", [{"evaluation": {"deep": [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}}, {"evaluation": {"big": "x" * 70_000}}]
+)
+def test_a_huge_or_deeply_nested_evaluation_is_refused(request_changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"nested deeper|larger than"):
+        PromotionRequest.model_validate({"artifact": "a", "environment": "prod", "requestedBy": "p", **request_changes})
