@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -128,6 +129,21 @@ def test_a_kill_and_a_rerun_leave_what_an_undisturbed_run_leaves(
 def test_a_kill_at_any_call_to_the_database_and_a_rerun_leave_what_an_undisturbed_run_leaves(
     kill_and_run_again: Callable[[int], None], calls: int
 ) -> None:
-    assert calls > 100
+    assert calls > 30
     for at in range(1, calls + 1):
         kill_and_run_again(at)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3600)
+def test_many_kills_in_a_row_at_random_calls_leave_what_an_undisturbed_run_leaves(
+    runner: subprocess.Popen[str], postgres_server: str, migrated_template: str, tmp_path: Path, calls: int
+) -> None:
+    chance = random.Random(20260101)  # noqa: S311 - a seed, so that a failure can be repeated
+    for number in range(300):
+        with _fresh_place(postgres_server, migrated_template, tmp_path) as settings:
+            kills = [chance.randint(1, calls) for _ in range(chance.randint(2, 5))]
+            for at in kills:
+                _run(runner, settings, at)
+            assert _run(runner, settings, 0)["exit"] == 0, (number, kills)
+            _check_done_once(settings)
