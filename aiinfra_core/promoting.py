@@ -12,7 +12,7 @@ from uuid import UUID
 from aiinfra_core import artifact_store, canonical_json, checksums, database, evaluating
 from aiinfra_core.audit_log.sequence import sequence_quietly
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
-from aiinfra_core.domain.promotion import Decision, Pointer, Promotion, PromotionRequest, PromotionStatus
+from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
@@ -21,6 +21,7 @@ from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
 from aiinfra_core.registry import dossier, evidence, promotion_moves, promotions
 from aiinfra_core.registry.dossier import Dossier
+from aiinfra_core.registry.promotions import Current
 from aiinfra_core.settings import Settings, environment_named
 
 
@@ -54,8 +55,8 @@ def _request(settings: Settings, request: PromotionRequest) -> Dossier:
         artifact = candidate.artifact
         evaluation = evaluating.evaluation_to_judge(connection, artifact, request.evaluation)
         replaces = promotions.current(connection, environment, artifact.model)
-        if request.request_id is None and replaces and _is_the_same(replaces[1], artifact, evaluation):
-            return dossier.of_promotion(connection, replaces[1].id)
+        if request.request_id is None and replaces.promotion_id and _is_the_same(replaces, artifact, evaluation):
+            return dossier.of_promotion(connection, replaces.promotion_id)
         asked = promotion_moves.request(
             connection,
             artifact=artifact,
@@ -150,15 +151,13 @@ def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
         return replace(known, row=promotion_moves.apply(connection, known.row, at=_now()))
 
 
-def _is_the_same(current: Promotion, artifact: Artifact, evaluation: JudgedEvaluation | None) -> bool:
+def _is_the_same(current: Current, artifact: Artifact, evaluation: JudgedEvaluation | None) -> bool:
     judged = evaluation.digest if evaluation else None
     return (current.artifact_id, current.evaluation_digest) == (artifact.id, judged)
 
 
-def _default_request_id(
-    artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, replaces: tuple[Pointer, Promotion] | None
-) -> str:
-    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, replaces[0].sequence if replaces else 0]
+def _default_request_id(artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, replaces: Current) -> str:
+    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, replaces.sequence]
     return "promote:" + checksums.sha256_hex(canonical_json.dumps(identity))
 
 

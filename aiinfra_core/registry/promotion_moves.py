@@ -16,8 +16,9 @@ from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.append import event
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.attestation import Attestation
-from aiinfra_core.domain.promotion import Decision, Pointer, Promotion, PromotionStatus
+from aiinfra_core.domain.promotion import Decision, PromotionStatus
 from aiinfra_core.registry import attestations, requests
+from aiinfra_core.registry.promotions import Current
 from aiinfra_core.registry.rows import first, full_row, row_by_id
 from aiinfra_core.registry.writes import inserted, inserted_if_new, to_set, told, values
 from aiinfra_core.tables import attestations as attestations_table
@@ -76,7 +77,7 @@ def request(
     artifact: Artifact,
     environment: str,
     evaluation: JudgedEvaluation | None,
-    replaces: tuple[Pointer, Promotion] | None,
+    replaces: Current,
     requested_by: str,
     request_id: str,
     at: datetime,
@@ -98,8 +99,8 @@ def request(
         evaluation=canonical_json.dumps(evaluation.metrics if evaluation else {}).decode(),
         evaluation_kind=evaluation.kind if evaluation else None,
         evaluation_digest=evaluation.digest if evaluation else None,
-        sequence_seen=replaces[0].sequence if replaces else 0,
-        follows=replaces[1].manifest if replaces else None,
+        sequence_seen=replaces.sequence,
+        follows=replaces.manifest,
         requested_by=requested_by,
         created_at=at,
         updated_at=at,

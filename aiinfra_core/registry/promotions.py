@@ -1,6 +1,7 @@
 """Promotions and the pointers they move, as they stand. Every move of them lives in `promotion_moves`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,27 @@ from aiinfra_core.domain.promotion import Decision, Pointer, Promotion
 from aiinfra_core.registry.rows import every, first, row_by_id
 from aiinfra_core.tables import environment_pointers, model_promotions
 
+
+@dataclass(frozen=True)
+class Current:
+    """What stands in an environment: the pointer, and of the promotion that made it so the evaluation and the manifest."""
+
+    sequence: int = 0
+    promotion_id: UUID | None = None
+    artifact_id: UUID | None = None
+    evaluation_digest: str | None = None
+    manifest: str | None = None
+
+
 _POINTER = (environment_pointers.c.environment == bindparam("in_environment")) & (environment_pointers.c.model == bindparam("of_model"))
 _CURRENT = (
-    select(*(column.label(f"pointer_{column.name}") for column in environment_pointers.c), *model_promotions.c)
+    select(
+        environment_pointers.c.sequence,
+        environment_pointers.c.promotion_id,
+        environment_pointers.c.artifact_id,
+        model_promotions.c.evaluation_digest,
+        model_promotions.c.manifest,
+    )
     .join(model_promotions, model_promotions.c.id == environment_pointers.c.promotion_id)
     .where(_POINTER)
 )
@@ -40,13 +59,10 @@ def pointer(tx: Connection, environment: str, model: str) -> Pointer | None:
     return None if row is None else Pointer(**row)
 
 
-def current(tx: Connection, environment: str, model: str) -> tuple[Pointer, Promotion] | None:
-    """Return what is current for a model in an environment with the promotion that made it so, or None."""
+def current(tx: Connection, environment: str, model: str) -> Current:
+    """Return what a promotion asked for now would replace; nothing, at sequence 0, where the model is new to the environment."""
     row = first(tx, _CURRENT, {"in_environment": environment, "of_model": model})
-    if row is None:
-        return None
-    place = {name: row.pop(f"pointer_{name}") for name in Pointer.model_fields}
-    return Pointer(**place), promotion_from(row)
+    return Current(**row) if row else Current()
 
 
 def pointers(tx: Connection) -> list[Pointer]:

@@ -1,6 +1,5 @@
 """A process killed at any call to the database, then run again: same rows, one artifact, one event each."""
 
-import json
 import os
 import random
 import subprocess
@@ -10,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -19,6 +17,7 @@ from aiinfra_core import database, verifying
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.tables import audit_events, metadata, model_artifacts, model_promotions
+from tests.simulators.own_process import run_until
 from tests.simulators.postgres import made_database
 
 EXPECTED_EVENTS = Counter(
@@ -59,24 +58,6 @@ def _fresh_place(server: str, template: str, folder: Path) -> Iterator[Settings]
         )
 
 
-def _run(runner: subprocess.Popen[str], settings: Settings, at: int) -> dict[str, Any]:
-    """Run the story in a process of its own until its n-th call to the database; 0 lets it end."""
-    assert runner.stdin is not None
-    assert runner.stdout is not None
-    assert settings.database_url is not None
-    assert settings.signer_key_b64 is not None
-    environment = {
-        "AI_INFRA_DATABASE_URL": settings.database_url.get_secret_value(),
-        "AI_INFRA_SIGNER_KEY_B64": settings.signer_key_b64.get_secret_value(),
-        "AI_INFRA_SIGNER_ID": str(settings.signer_id),
-        "AI_INFRA_ARTIFACT_ROOT": str(settings.artifact_root),
-        "AI_INFRA_HOME": str(settings.home),
-    }
-    runner.stdin.write(json.dumps({"at": at, "environment": environment}) + "\n")
-    runner.stdin.flush()
-    return dict(json.loads(runner.stdout.readline()))
-
-
 def _check_done_once(settings: Settings) -> None:
     with database.transaction(settings) as tx:
         events = Counter(tx.execute(select(audit_events.c.event_type)).scalars())
@@ -96,7 +77,7 @@ def _check_done_once(settings: Settings) -> None:
 def calls(runner: subprocess.Popen[str], postgres_server: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> int:
     """Run the story undisturbed and return how many calls to the database it makes."""
     with _fresh_place(postgres_server, migrated_template, tmp_path_factory.mktemp("undisturbed")) as settings:
-        done = _run(runner, settings, 0)
+        done = run_until(runner, settings, 0)
         assert done["exit"] == 0
         _check_done_once(settings)
     return int(done["calls"])
@@ -110,8 +91,8 @@ def kill_and_run_again(
 
     def kill(at: int) -> None:
         with _fresh_place(postgres_server, migrated_template, tmp_path) as settings:
-            assert _run(runner, settings, at)["signal"] == 9, at
-            assert _run(runner, settings, 0)["exit"] == 0, at
+            assert run_until(runner, settings, at)["signal"] == 9, at
+            assert run_until(runner, settings, 0)["exit"] == 0, at
             _check_done_once(settings)
 
     return kill
@@ -144,6 +125,6 @@ def test_many_kills_in_a_row_at_random_calls_leave_what_an_undisturbed_run_leave
         with _fresh_place(postgres_server, migrated_template, tmp_path) as settings:
             kills = [chance.randint(1, calls) for _ in range(chance.randint(2, 5))]
             for at in kills:
-                _run(runner, settings, at)
-            assert _run(runner, settings, 0)["exit"] == 0, (number, kills)
+                run_until(runner, settings, at)
+            assert run_until(runner, settings, 0)["exit"] == 0, (number, kills)
             _check_done_once(settings)

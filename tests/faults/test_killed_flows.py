@@ -1,6 +1,5 @@
 """A pipeline killed before or after any of its tasks, then run again: all it leaves is what an undisturbed run leaves."""
 
-import json
 import os
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from aiinfra_core import verifying
 from aiinfra_core.settings import Settings
 from tests import factories
+from tests.simulators.own_process import run_until
 from tests.simulators.postgres import made_database as made_database
 from tests.simulators.whole_state import whole_state
 
@@ -49,27 +49,10 @@ def parameters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {"request": {"spec": spec.model_dump(mode="json", by_alias=True), "requestedBy": "ada"}}
 
 
-def _run(runner: "subprocess.Popen[str]", settings: Settings, parameters: dict[str, Any], *, at: int, engine: bool) -> dict[str, Any]:
-    assert settings.database_url is not None
-    assert settings.signer_key_b64 is not None
-    assert runner.stdin is not None
-    assert runner.stdout is not None
-    environment = {
-        "AI_INFRA_DATABASE_URL": settings.database_url.get_secret_value(),
-        "AI_INFRA_SIGNER_KEY_B64": settings.signer_key_b64.get_secret_value(),
-        "AI_INFRA_SIGNER_ID": str(settings.signer_id),
-        "AI_INFRA_ARTIFACT_ROOT": str(settings.artifact_root),
-        "AI_INFRA_HOME": str(settings.home),
-    }
-    runner.stdin.write(json.dumps({"at": at, "engine": engine, "parameters": parameters, "environment": environment}) + "\n")
-    runner.stdin.flush()
-    return dict(json.loads(runner.stdout.readline()))
-
-
 @pytest.fixture
 def run(runner: "subprocess.Popen[str]", settings: Settings, parameters: dict[str, Any]) -> Run:
     """Give a function that runs the pipeline in a process of its own until its n-th boundary."""
-    return lambda at, engine: _run(runner, settings, parameters, at=at, engine=engine)
+    return lambda at, engine: run_until(runner, settings, at, engine=engine, parameters=parameters)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +73,7 @@ def undisturbed(
             signer_key_b64="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
             signer_id="test",
         )
-        done = _run(runner, settings, parameters, at=0, engine=False)
+        done = run_until(runner, settings, 0, engine=False, parameters=parameters)
         assert (done["exit"], done["boundaries"]) == (0, BOUNDARIES)
         return whole_state(settings)
 

@@ -1,0 +1,87 @@
+"""One statement of each kind, with fields that a test may change."""
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+from uuid import UUID
+
+from aiinfra_core.checksums import sha256_hex
+from aiinfra_core.domain.artifact import DigestKind, EvaluationKind
+from aiinfra_core.domain.training import DatasetRef, TrainingSpec
+from aiinfra_core.evidence import statements
+from aiinfra_core.evidence.statement import Subject
+
+ID = UUID("7b0f3a52-3c1e-4a5e-9d8e-0a1b2c3d4e5f")
+HEX = "ab" * 32
+COMMIT = "c0ffee" * 6 + "c0de"
+SUBJECT = Subject("rainfall", DigestKind.FILE, HEX)
+MOMENT = datetime(2026, 3, 1, 11, 22, 33, 45, tzinfo=timezone(timedelta(hours=1)))
+WRITTEN = "2026-03-01T10:22:33.000045Z"
+
+
+def spec(datasets: int = 1, **changes: Any) -> TrainingSpec:
+    refs = tuple(DatasetRef(name=f"data-{n}", uri=f"s3://bucket/data-{n}.parquet", sha256=sha256_hex(b"%d" % n)) for n in range(datasets))
+    fields = {
+        "model": "rainfall",
+        "code_ref": f"https://git.example/rain.git@{COMMIT}",
+        "container_digest": f"sha256:{HEX}",
+        "entry_point": "train.py",
+        "hyperparams": {"depth": 3, "rate": 0.1},
+        "dataset_refs": refs,
+        "seed": 2**32 - 1,
+    }
+    return TrainingSpec.model_validate({**fields, **changes})
+
+
+def training(asked: TrainingSpec | None = None) -> bytes:
+    return statements.training(
+        job_id=ID, spec=asked or spec(), subject=SUBJECT, training_record_sha256=HEX, started_at=MOMENT, finished_at=MOMENT
+    )
+
+
+def registration(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "artifact_id": ID,
+        "model": "rainfall",
+        "subject": SUBJECT,
+        "artifact_uri": "s3://models/x",
+        "metadata": {"owner": "weather"},
+        "registered_by": "ada",
+        "registered_at": MOMENT,
+        "training_job_id": ID,
+        "training_attestation": HEX,
+    }
+    return statements.registration(**{**fields, **changes})
+
+
+def evaluation(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "artifact_id": ID,
+        "model": "rainfall",
+        "subject": SUBJECT,
+        "kind": EvaluationKind.MEASURED,
+        "metrics": {"quality": "0.8641"},
+        "evaluation_digest": HEX,
+        "recorded_by": "ada",
+        "evaluated_at": MOMENT,
+        "datasets": {"held-out": HEX},
+    }
+    return statements.evaluation(**{**fields, **changes})
+
+
+def promotion(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "promotion_id": ID,
+        "model": "rainfall",
+        "version": 3,
+        "environment": "prod",
+        "subject": SUBJECT,
+        "sequence": 8,
+        "follows": HEX,
+        "requested_by": "ada",
+        "policy_uri": "urn:ai-infra:policy:local:sentinel-allow",
+        "policy_digest": HEX,
+        "input_attestations": [HEX],
+        "verified_at": MOMENT,
+        "approvers": ["grace"],
+    }
+    return statements.promotion(**{**fields, **changes})
