@@ -107,7 +107,7 @@ def _is_plain(value: Any) -> bool:
         item = left.pop()
         kind = type(item)
         if kind is dict:
-            if not all(type(key) is str and key.isascii() for key in item):
+            if not all(isinstance(key, str) and key.isascii() for key in item):
                 return False
             left.extend(item.values())
         elif kind is list:

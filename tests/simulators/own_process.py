@@ -1,4 +1,4 @@
-"""A process that runs what it is asked, one JSON line at a time, with the settings of a test and nothing else of it."""
+"""A process of its own that runs what it is asked with the settings of a test: one JSON line in, one out, for each run."""
 
 import json
 import subprocess
