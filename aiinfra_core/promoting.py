@@ -19,9 +19,8 @@ from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.keys import configured_signer, trusted_keys
 from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
-from aiinfra_core.registry import dossier, evidence, promotion_moves, promotions
-from aiinfra_core.registry.dossier import Dossier
-from aiinfra_core.registry.promotions import Current
+from aiinfra_core.registry import dossier, evidence, promotion_moves
+from aiinfra_core.registry.dossier import Current, Dossier
 from aiinfra_core.settings import Settings, environment_named
 
 
@@ -51,10 +50,9 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
 def _request(settings: Settings, request: PromotionRequest) -> Dossier:
     environment = environment_named(settings, request.environment)
     with database.autocommit(settings) as connection:
-        candidate = dossier.candidate(connection, request.artifact)
-        artifact = candidate.artifact
+        candidate = dossier.candidate(connection, request.artifact, environment)
+        artifact, replaces = candidate.artifact, candidate.replaces
         evaluation = evaluating.evaluation_to_judge(connection, artifact, request.evaluation)
-        replaces = promotions.current(connection, environment, artifact.model)
         if request.request_id is None and replaces.promotion_id and _is_the_same(replaces, artifact, evaluation):
             return dossier.of_promotion(connection, replaces.promotion_id)
         asked = promotion_moves.request(

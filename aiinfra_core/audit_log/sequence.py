@@ -6,10 +6,11 @@ The signer is asked outside any transaction, under a session lock: a slow key se
 import base64
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Row, func, select, text
+from sqlalchemy.exc import IntegrityError
 
 from aiinfra_core import database
 from aiinfra_core.audit_log.chain import Head, follow, head_after
@@ -21,6 +22,7 @@ from aiinfra_core.tables import audit_outbox
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+MOST_REFUSALS = 3
 _LOCK_KEY = 0x41554449  # "AUDI"
 _PENDING = text(
     f"""
@@ -30,6 +32,16 @@ _PENDING = text(
     ORDER BY waiting.id LIMIT {BATCH}
     """  # noqa: S608 - a constant of ours
 )
+# Takes the lock, if it is free, and reads in one round trip. Between its snapshot and the lock another sequencer may have ended: then
+# the chain refuses the same place twice, and it is read again.
+_TRY_LOCK_AND_PENDING = text(
+    f"""
+    WITH mine AS MATERIALIZED (SELECT pg_try_advisory_lock(:key) AS locked)
+    SELECT mine.locked, pending.* FROM mine LEFT JOIN ({_PENDING.text}) AS pending ON mine.locked ORDER BY pending.id
+    """  # noqa: S608 - as above
+)
+_LOCK = text("SELECT pg_advisory_lock(:key)")
+_UNLOCK = text("SELECT pg_advisory_unlock(:key)")
 # One statement, so that an event is in the chain or in the outbox, never in both or neither.
 _CHAIN = text(
     """
@@ -51,12 +63,12 @@ def sequence_pending(settings: Settings, signer: Signer) -> int:
     Raises:
         Unavailable: the database or the signer cannot be reached.
     """
-    with database.advisory_lock(settings, _LOCK_KEY) as connection:
-        batch = sequenced = _chain_batch(connection, signer)
-        while batch == BATCH:
-            batch = _chain_batch(connection, signer)
-            sequenced += batch
-    return sequenced
+    with database.autocommit(settings) as connection:
+        try:
+            return _drain(connection, signer)
+        finally:
+            if not (connection.invalidated or connection.closed):
+                connection.execute(_UNLOCK, {"key": _LOCK_KEY})
 
 
 def waiting(tx: Connection) -> int:
@@ -72,14 +84,34 @@ def sequence_quietly(settings: Settings, signer: Callable[[Settings], Signer]) -
         logger.warning("Audit events wait in the outbox: %s", error)
 
 
-def _chain_batch(connection: Connection, signer: Signer) -> int:
-    pending = connection.execute(_PENDING).all()
-    if pending:
-        last = pending[0]
-        head = Head() if last.seq is None else Head(last.seq, last.hash, last.created_at)
-        events = list(_signed(head, [row.payload for row in pending], signer))
-        connection.execute(_CHAIN, {"events": json.dumps(events, default=str), "drained": [row.id for row in pending]})
-    return len(pending)
+def _drain(connection: Connection, signer: Signer) -> int:
+    pending = _lock_and_read(connection)
+    sequenced = refused = 0
+    while pending:
+        try:
+            _chain(connection, pending, signer)
+            sequenced, refused = sequenced + len(pending), 0
+        except IntegrityError as error:
+            refused += 1
+            if refused == MOST_REFUSALS:
+                raise Unavailable("database", "The end of the audit log does not take the next event; look with: aiinfra verify") from error
+        pending = connection.execute(_PENDING).all() if refused or len(pending) == BATCH else []
+    return sequenced
+
+
+def _lock_and_read(connection: Connection) -> Sequence[Row[Any]]:
+    rows = connection.execute(_TRY_LOCK_AND_PENDING, {"key": _LOCK_KEY}).all()
+    if rows[0].locked:
+        return [row for row in rows if row.id is not None]
+    connection.execute(_LOCK, {"key": _LOCK_KEY})
+    return connection.execute(_PENDING).all()
+
+
+def _chain(connection: Connection, pending: Sequence[Row[Any]], signer: Signer) -> None:
+    last = pending[0]
+    head = Head() if last.seq is None else Head(last.seq, last.hash, last.created_at)
+    events = list(_signed(head, [row.payload for row in pending], signer))
+    connection.execute(_CHAIN, {"events": json.dumps(events, default=str), "drained": [row.id for row in pending]})
 
 
 def _signed(head: Head, payloads: list[str], signer: Signer) -> Iterator[dict[str, Any]]:

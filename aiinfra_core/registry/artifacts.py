@@ -122,14 +122,14 @@ def find(tx: Connection, reference: str) -> Artifact:
     return artifact_from(find_row(tx, reference, FOUND_BY))
 
 
-def find_row(tx: Connection, reference: str, queries: Mapping[str, Select[Any]]) -> dict[str, Any]:
-    """Return what one of the queries (as `FOUND_BY`, perhaps with more columns) finds for a reference.
+def find_row(tx: Connection, reference: str, queries: Mapping[str, Select[Any]], **more: Any) -> dict[str, Any]:
+    """Return what one of the queries (as `FOUND_BY`, perhaps with more columns and parameters) finds for a reference.
 
     Raises:
         NotFound: nothing is registered under that name.
     """
     by, names = _meaning(reference)
-    row = rows.first(tx, queries[by], names)
+    row = rows.first(tx, queries[by], names | more)
     if row is None:
         raise NotFound(f"Nothing is registered as {reference!r}; see: aiinfra models list")
     return row

@@ -6,14 +6,14 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion
 from aiinfra_core.errors import NotFound
 from aiinfra_core.registry.artifacts import FOUND_BY, artifact_from, find_row
 from aiinfra_core.registry.promotions import promotion_from
-from aiinfra_core.tables import attestations, evaluations, model_artifacts, model_promotions, training_jobs
+from aiinfra_core.tables import attestations, environment_pointers, evaluations, model_artifacts, model_promotions, training_jobs
 
 
 @dataclass(frozen=True)
@@ -62,10 +62,22 @@ _QUERY = (
 
 
 @dataclass(frozen=True)
+class Current:
+    """What stands in an environment: the pointer, and of the promotion that made it so the evaluation and the manifest."""
+
+    sequence: int = 0
+    promotion_id: UUID | None = None
+    artifact_id: UUID | None = None
+    evaluation_digest: str | None = None
+    manifest: str | None = None
+
+
+@dataclass(frozen=True)
 class Candidate:
-    """A registered artifact that may be promoted, with what a dossier of it will hold."""
+    """A registered artifact that may be promoted, what it would replace, and what a dossier of it will hold."""
 
     artifact: Artifact
+    replaces: Current
     training_attestation: str | None
     registration_envelope: bytes
 
@@ -74,23 +86,35 @@ class Candidate:
         return Dossier(row, self.artifact, self.training_attestation, evaluation_attestation, self.registration_envelope, None)
 
 
+_HERE, _NOW = environment_pointers.alias("here"), model_promotions.alias("now")
 _CANDIDATES = {
     by: query.join(_REGISTRATION, _REGISTRATION.c.digest == model_artifacts.c.attestation)
     .outerjoin(training_jobs, training_jobs.c.id == model_artifacts.c.training_job_id)
-    .add_columns(_REGISTRATION.c.envelope.label("registration_envelope"), training_jobs.c.attestation.label("training_attestation"))
+    .outerjoin(_HERE, (_HERE.c.environment == bindparam("to_environment")) & (_HERE.c.model == model_artifacts.c.model))
+    .outerjoin(_NOW, _NOW.c.id == _HERE.c.promotion_id)
+    .add_columns(
+        _REGISTRATION.c.envelope.label("registration_envelope"),
+        training_jobs.c.attestation.label("training_attestation"),
+        func.coalesce(_HERE.c.sequence, 0).label("now_sequence"),
+        _HERE.c.promotion_id.label("now_promotion_id"),
+        _HERE.c.artifact_id.label("now_artifact_id"),
+        _NOW.c.evaluation_digest.label("now_evaluation_digest"),
+        _NOW.c.manifest.label("now_manifest"),
+    )
     for by, query in FOUND_BY.items()
 }
 
 
-def candidate(tx: Connection, reference: str) -> Candidate:
-    """Return the artifact a person means (as `artifacts.find`), ready to be promoted.
+def candidate(tx: Connection, reference: str, environment: str) -> Candidate:
+    """Return the artifact a person means (as `artifacts.find`), ready to be promoted to an environment.
 
     Raises:
         NotFound: nothing is registered under that name, or its registration is gone.
     """
-    row = find_row(tx, reference, _CANDIDATES)
+    row = find_row(tx, reference, _CANDIDATES, to_environment=environment)
     envelope, training = bytes(row.pop("registration_envelope")), row.pop("training_attestation")
-    return Candidate(artifact_from(row), training, envelope)
+    replaces = Current(**{name.removeprefix("now_"): row.pop(name) for name in list(row) if name.startswith("now_")})
+    return Candidate(artifact_from(row), replaces, training, envelope)
 
 
 def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:

@@ -18,7 +18,7 @@ from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.promotion import Decision, PromotionStatus
 from aiinfra_core.registry import attestations, requests
-from aiinfra_core.registry.promotions import Current
+from aiinfra_core.registry.dossier import Current
 from aiinfra_core.registry.rows import first, full_row, row_by_id
 from aiinfra_core.registry.writes import inserted, inserted_if_new, to_set, told, values
 from aiinfra_core.tables import attestations as attestations_table

@@ -1,7 +1,6 @@
 """Promotions and the pointers they move, as they stand. Every move of them lives in `promotion_moves`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -12,30 +11,7 @@ from aiinfra_core.domain.promotion import Decision, Pointer, Promotion
 from aiinfra_core.registry.rows import every, first, row_by_id
 from aiinfra_core.tables import environment_pointers, model_promotions
 
-
-@dataclass(frozen=True)
-class Current:
-    """What stands in an environment: the pointer, and of the promotion that made it so the evaluation and the manifest."""
-
-    sequence: int = 0
-    promotion_id: UUID | None = None
-    artifact_id: UUID | None = None
-    evaluation_digest: str | None = None
-    manifest: str | None = None
-
-
 _POINTER = (environment_pointers.c.environment == bindparam("in_environment")) & (environment_pointers.c.model == bindparam("of_model"))
-_CURRENT = (
-    select(
-        environment_pointers.c.sequence,
-        environment_pointers.c.promotion_id,
-        environment_pointers.c.artifact_id,
-        model_promotions.c.evaluation_digest,
-        model_promotions.c.manifest,
-    )
-    .join(model_promotions, model_promotions.c.id == environment_pointers.c.promotion_id)
-    .where(_POINTER)
-)
 
 
 def get(tx: Connection, promotion_id: UUID) -> Promotion:
@@ -57,12 +33,6 @@ def pointer(tx: Connection, environment: str, model: str) -> Pointer | None:
     """Return what is current for a model in an environment, or None."""
     row = first(tx, select(environment_pointers).where(_POINTER), {"in_environment": environment, "of_model": model})
     return None if row is None else Pointer(**row)
-
-
-def current(tx: Connection, environment: str, model: str) -> Current:
-    """Return what a promotion asked for now would replace; nothing, at sequence 0, where the model is new to the environment."""
-    row = first(tx, _CURRENT, {"in_environment": environment, "of_model": model})
-    return Current(**row) if row else Current()
 
 
 def pointers(tx: Connection) -> list[Pointer]:

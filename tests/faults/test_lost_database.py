@@ -41,16 +41,33 @@ def _connections_cut(settings: Settings, at: int) -> Iterator[None]:
     assert calls >= at
 
 
-@pytest.mark.parametrize("at", range(1, 9))
-def test_a_promotion_whose_database_is_lost_on_the_way_is_unavailable_and_completes_when_asked_again(
+@pytest.mark.parametrize("at", [8, 9])
+def test_a_promotion_whose_database_is_lost_while_its_events_are_chained_stands_and_they_are_chained_later(
     settings: Settings, tmp_path: Path, at: int
 ) -> None:
+    request = _asked(settings, tmp_path)
+    with _connections_cut(settings, at):
+        assert promoting.promote(settings, request).status is PromotionStatus.APPLIED
+    assert verifying.verify_history(settings).waiting == 5
+    assert promoting.promote(settings, request).status is PromotionStatus.APPLIED
+    history = verifying.verify_history(settings)
+    assert (history.events, history.waiting, history.findings) == (6, 0, [])
+
+
+def _asked(settings: Settings, tmp_path: Path) -> PromotionRequest:
     source = tmp_path / "model.bin"
     source.write_bytes(b"weights")
     stored = artifact_store.put(artifact_store.location(settings), source, "uploads/model")
     asked = RegistrationRequest(model="rainfall", artifact_uri=stored.uri, checksum=stored.checksum, registered_by="rita")
     artifact = registering.register(settings, asked)
-    request = PromotionRequest(artifact=str(artifact.id), environment="prod", evaluation={"quality": 0.9}, requested_by="paul")
+    return PromotionRequest(artifact=str(artifact.id), environment="prod", evaluation={"quality": 0.9}, requested_by="paul")
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_a_promotion_whose_database_is_lost_on_the_way_is_unavailable_and_completes_when_asked_again(
+    settings: Settings, tmp_path: Path, at: int
+) -> None:
+    request = _asked(settings, tmp_path)
     with _connections_cut(settings, at), pytest.raises(Unavailable) as lost:
         promoting.promote(settings, request)
     assert lost.value.part == "database"
