@@ -171,8 +171,8 @@ def test_a_gate_that_cannot_be_reached_is_a_recorded_no_that_may_be_asked_again(
 
 def test_a_signer_that_cannot_be_reached_is_a_recorded_no_and_its_events_wait_for_it(settings: Settings, register: Register) -> None:
     artifact = register()
-    changes = {"signer_key_b64": None, "kms_endpoint": "http://127.0.0.1:9", "kms_timeout_seconds": 0.2}
-    changes["kms_public_key_b64"] = configured_signer(settings).public_key.base64
+    pinned = configured_signer(settings).public_key.base64
+    changes = {"signer_key_b64": None, "kms_endpoint": "http://127.0.0.1:9", "kms_timeout_seconds": 0.2, "kms_public_key_b64": pinned}
     refused = _promote(settings.model_copy(update=changes), artifact)
     assert (refused.status, (refused.reason or "").split()[0]) == (PromotionStatus.REJECTED, "unavailable:signer")
     history = verifying.verify_history(settings)
@@ -188,8 +188,8 @@ def test_a_database_that_is_lost_is_unavailable(settings: Settings, tmp_path: Pa
     assert caught.value.part == "database"
 
 
-def test_versions_have_no_gaps_when_many_register_at_once(settings: Settings, register: Register) -> None:
-    made = [_stored_request(settings, register, number) for number in range(12)]
+def test_versions_have_no_gaps_when_many_register_at_once(settings: Settings, tmp_path: Path) -> None:
+    made = [_stored_request(settings, tmp_path / f"{number}.bin") for number in range(12)]
     _all_at_once([partial(registering.register, settings, request) for request in made])
     with database.transaction(settings) as tx:
         versions = tx.execute(select(model_artifacts.c.version).order_by(model_artifacts.c.version)).scalars().all()
@@ -198,11 +198,9 @@ def test_versions_have_no_gaps_when_many_register_at_once(settings: Settings, re
     assert _sound(settings)
 
 
-def _stored_request(settings: Settings, register: Register, number: int) -> RegistrationRequest:
-    source = settings.home / f"{number}.bin"
-    source.parent.mkdir(exist_ok=True, parents=True)
-    source.write_text(str(number))
-    stored = artifact_store.put(artifact_store.location(settings), source, f"uploads/{number}")
+def _stored_request(settings: Settings, source: Path) -> RegistrationRequest:
+    source.write_text(source.name)
+    stored = artifact_store.put(artifact_store.location(settings), source, f"uploads/{source.name}")
     return RegistrationRequest(model="rainfall", artifact_uri=stored.uri, checksum=stored.checksum, registered_by="rita")
 
 
