@@ -188,19 +188,15 @@ BEGIN
   RAISE EXCEPTION '% is append-only: % is refused', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
 END $$;
 
--- Arguments: the columns that may change.
-CREATE FUNCTION only_these_columns_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION refuse_fixed_columns() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF (to_jsonb(NEW) - TG_ARGV) IS DISTINCT FROM (to_jsonb(OLD) - TG_ARGV) THEN
-    RAISE EXCEPTION '% lets only % change', TG_TABLE_NAME, array_to_string(TG_ARGV, ', ') USING ERRCODE = 'insufficient_privilege';
-  END IF;
-  RETURN NEW;
+  RAISE EXCEPTION '% lets only its state columns change', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$;
 
 -- Arguments: the allowed moves as 'from>to'.
 CREATE FUNCTION only_these_moves() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NEW.status IS DISTINCT FROM OLD.status AND NOT (OLD.status || '>' || NEW.status) = ANY (TG_ARGV) THEN
+  IF NOT (OLD.status || '>' || NEW.status) = ANY (TG_ARGV) THEN
     RAISE EXCEPTION '% may not move from % to %', TG_TABLE_NAME, OLD.status, NEW.status USING ERRCODE = 'check_violation';
   END IF;
   RETURN NEW;
@@ -234,30 +230,42 @@ CREATE TRIGGER no_truncate BEFORE TRUNCATE ON audit_events EXECUTE FUNCTION refu
 
 CREATE TRIGGER no_delete BEFORE DELETE ON training_jobs FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON training_jobs EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER state_columns BEFORE UPDATE ON training_jobs FOR EACH ROW EXECUTE FUNCTION only_these_columns_change(
-  'status', 'updated_at', 'started_at', 'finished_at', 'exit_code', 'error', 'artifact_uri', 'digest_kind', 'checksum', 'size_bytes',
-  'metrics', 'training_record_sha256', 'training_record_uri', 'log_uri', 'attestation');
-CREATE TRIGGER moves BEFORE UPDATE ON training_jobs FOR EACH ROW EXECUTE FUNCTION only_these_moves(
+CREATE TRIGGER fixed_columns BEFORE UPDATE ON training_jobs FOR EACH ROW
+  WHEN ((OLD.id, OLD.request_id, OLD.model, OLD.code_ref, OLD.container_digest, OLD.entry_point, OLD.hyperparams::text,
+        OLD.dataset_refs::text, OLD.seed, OLD.spec_digest, OLD.requested_by, OLD.created_at)
+    IS DISTINCT FROM (NEW.id, NEW.request_id, NEW.model, NEW.code_ref, NEW.container_digest, NEW.entry_point, NEW.hyperparams::text,
+        NEW.dataset_refs::text, NEW.seed, NEW.spec_digest, NEW.requested_by, NEW.created_at))
+  EXECUTE FUNCTION refuse_fixed_columns();
+CREATE TRIGGER moves BEFORE UPDATE ON training_jobs FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION only_these_moves(
   'queued>running', 'running>completed', 'running>failed');
 
 CREATE TRIGGER no_delete BEFORE DELETE ON models FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON models EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER state_columns BEFORE UPDATE ON models FOR EACH ROW EXECUTE FUNCTION only_these_columns_change('last_version');
+CREATE TRIGGER fixed_columns BEFORE UPDATE ON models FOR EACH ROW
+  WHEN ((OLD.name, OLD.created_at)
+    IS DISTINCT FROM (NEW.name, NEW.created_at))
+  EXECUTE FUNCTION refuse_fixed_columns();
 CREATE TRIGGER moves BEFORE UPDATE ON models FOR EACH ROW EXECUTE FUNCTION version_rises_by_one();
 
 CREATE TRIGGER no_delete BEFORE DELETE ON model_promotions FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON model_promotions EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER state_columns BEFORE UPDATE ON model_promotions FOR EACH ROW EXECUTE FUNCTION only_these_columns_change(
-  'status', 'decision', 'reason', 'manifest', 'signature', 'signer_id', 'updated_at', 'applied_at');
-CREATE TRIGGER moves BEFORE UPDATE ON model_promotions FOR EACH ROW EXECUTE FUNCTION only_these_moves(
+CREATE TRIGGER fixed_columns BEFORE UPDATE ON model_promotions FOR EACH ROW
+  WHEN ((OLD.id, OLD.request_id, OLD.artifact_id, OLD.model, OLD.environment, OLD.evaluation::text, OLD.evaluation_kind,
+        OLD.evaluation_digest, OLD.sequence_seen, OLD.follows, OLD.requested_by, OLD.created_at)
+    IS DISTINCT FROM (NEW.id, NEW.request_id, NEW.artifact_id, NEW.model, NEW.environment, NEW.evaluation::text, NEW.evaluation_kind,
+        NEW.evaluation_digest, NEW.sequence_seen, NEW.follows, NEW.requested_by, NEW.created_at))
+  EXECUTE FUNCTION refuse_fixed_columns();
+CREATE TRIGGER moves BEFORE UPDATE ON model_promotions FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION only_these_moves(
   'requested>pending_approval', 'requested>approved', 'requested>rejected', 'requested>superseded',
   'pending_approval>approved', 'pending_approval>rejected', 'pending_approval>expired', 'pending_approval>superseded',
   'approved>applied', 'approved>rejected', 'approved>expired', 'approved>superseded', 'applied>rolled_back');
 
 CREATE TRIGGER no_delete BEFORE DELETE ON environment_pointers FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON environment_pointers EXECUTE FUNCTION refuse_change();
-CREATE TRIGGER state_columns BEFORE UPDATE ON environment_pointers FOR EACH ROW EXECUTE FUNCTION only_these_columns_change(
-  'sequence', 'promotion_id', 'artifact_id', 'updated_at');
+CREATE TRIGGER fixed_columns BEFORE UPDATE ON environment_pointers FOR EACH ROW
+  WHEN ((OLD.environment, OLD.model)
+    IS DISTINCT FROM (NEW.environment, NEW.model))
+  EXECUTE FUNCTION refuse_fixed_columns();
 CREATE TRIGGER moves BEFORE UPDATE ON environment_pointers FOR EACH ROW EXECUTE FUNCTION sequence_rises_by_one();
 
 CREATE TRIGGER no_update BEFORE UPDATE ON audit_outbox FOR EACH ROW EXECUTE FUNCTION refuse_change();

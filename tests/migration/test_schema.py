@@ -1,5 +1,6 @@
 """The migrations, the whole schema, the tables the code sees and the guards of the database."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -154,3 +155,22 @@ def test_the_role_of_the_product_may_add_but_not_change_evidence(database_url: s
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege, match=r"permission denied|must be owner"):
                 connection.execute(change.encode())
+
+
+@pytest.mark.parametrize("table", ["training_jobs", "models", "model_promotions", "environment_pointers"])
+def test_every_column_of_a_state_table_is_either_fixed_or_open_to_the_products_role(database_url: str, table: str) -> None:
+    migrate.grant_roles(database_url)
+    with psycopg.connect(database_url) as connection:
+        trigger = connection.execute(
+            "SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgname = 'fixed_columns' AND tgrelid = %s::regclass", [table]
+        ).fetchone()
+        may_change = connection.execute(
+            "SELECT column_name FROM information_schema.column_privileges"
+            " WHERE grantee = 'aiinfra_app' AND privilege_type = 'UPDATE' AND table_name = %s",
+            [table],
+        ).fetchall()
+    assert trigger is not None
+    fixed, state = set(re.findall(r"\bold\.(\w+)", trigger[0])), {str(row[0]) for row in may_change}
+    assert fixed == set(re.findall(r"\bnew\.(\w+)", trigger[0]))
+    assert fixed | state == set(tables.metadata.tables[table].columns.keys())
+    assert not fixed & state
