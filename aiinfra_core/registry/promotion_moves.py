@@ -17,6 +17,7 @@ from aiinfra_core.audit_log.append import event
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.promotion import Decision, PromotionStatus
+from aiinfra_core.errors import Conflict
 from aiinfra_core.registry import attestations, requests
 from aiinfra_core.registry.dossier import Current
 from aiinfra_core.registry.rows import first, full_row, row_by_id
@@ -85,7 +86,7 @@ def request(
     """Ask for a promotion and return its row; where the same request was asked before, only the id of what it gave.
 
     Raises:
-        Conflict: the request id was used for another promotion.
+        Conflict: the request id was used for another promotion, or was freed at this very moment.
     """
     body = {"artifact": str(artifact.id), "environment": environment, "evaluation": evaluation.digest if evaluation else None}
     row = full_row(
@@ -109,7 +110,10 @@ def request(
     tell = _event("promotion.requested", row, at, {"artifact": artifact.checksum})
     if first(connection, _REQUEST, values("request_ids", claimed) | values("model_promotions", row) | values("event", tell)):
         return row
-    return requests.earlier(connection, OPERATION, request_id, body) or UUID(str(row["id"]))
+    asked = requests.earlier(connection, OPERATION, request_id, body)
+    if asked is None:
+        raise Conflict(f"Request {request_id} ended at this very moment because a part was unavailable; ask again.")
+    return asked
 
 
 def record_decision(connection: Connection, row: Row, decision: Decision, *, at: datetime) -> Row:
@@ -131,9 +135,9 @@ def reject(connection: Connection, row: Row, reason: str, *, unavailable: str | 
     if row["status"] not in OPEN:
         return row
     said = f"unavailable:{unavailable} {reason}" if unavailable else reason
-    if unavailable:
-        requests.release(connection, OPERATION, row["id"])
     rejected = _move(connection, _END, row, "promotion.rejected", at, {"status": PromotionStatus.REJECTED, "reason": said})
+    if rejected and unavailable:
+        requests.release(connection, OPERATION, row["id"])
     return rejected or _as_it_stands(connection, row)
 
 
