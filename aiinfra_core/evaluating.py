@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 from aiinfra_core import canonical_json, checksums, database
 from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind, JudgedEvaluation
 from aiinfra_core.domain.promotion import Promotion
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest
@@ -76,6 +77,6 @@ def _record(settings: Settings, artifact: Artifact, evaluation: JudgedEvaluation
         created_at=datetime.now(UTC),
         **evaluation.model_dump(),
     )
-    statement = attest(claims.of_evaluation(artifact, unsigned, datasets), configured_signer(settings))
+    statement = attest(claims.of_evaluation(artifact, unsigned, datasets), configured_signer(settings, Purpose.EVALUATION))
     with database.autocommit(settings) as connection:
         return evaluations.record(connection, artifact, unsigned, statement)

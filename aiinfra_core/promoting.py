@@ -13,10 +13,12 @@ from aiinfra_core import artifact_store, canonical_json, checksums, database, ev
 from aiinfra_core.audit_log.sequence import sequence_quietly
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
-from aiinfra_core.keys import configured_signer, trusted_keys
+from aiinfra_core.evidence.trust import keys_for
+from aiinfra_core.keys import audit_signer, configured_signer, trust_of
 from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
 from aiinfra_core.registry import dossier, evidence, promotion_moves
@@ -97,7 +99,8 @@ def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
     try:
         artifact_store.verify(artifact_store.location(settings), artifact.artifact_uri, artifact.checksum)
         registration = claims.of_registration(artifact, known.training_attestation)
-        expect(known.registration_envelope, trusted_keys(settings), registration)
+        keys = keys_for(trust_of(settings), Purpose.ARTIFACT, at=artifact.created_at)
+        expect(known.registration_envelope, keys, registration)
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
     except (BadInput, EvidenceBroken) as error:
@@ -122,7 +125,7 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
     try:
         known = _with_evaluation(settings, known)
         payload = claims.of_promotion(known.promotion, known.artifact, known.input_attestations, at)
-        manifest = attest(payload, configured_signer(settings))
+        manifest = attest(payload, configured_signer(settings, Purpose.PROMOTION))
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
     with database.autocommit(settings) as connection:
@@ -135,14 +138,15 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
 def _apply(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is PromotionStatus.APPROVED:
         known = _apply_verified(settings, known)
-    sequence_quietly(settings, configured_signer)
+    sequence_quietly(settings, audit_signer)
     return known
 
 
 def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
     try:
         kept = evidence.of_promotion(known)
-        expect(kept.envelope, trusted_keys(settings), kept.expected)
+        keys = keys_for(trust_of(settings), Purpose.PROMOTION, at=_now(), environment=known.promotion.environment)
+        expect(kept.envelope, keys, kept.expected)
     except (BadInput, EvidenceBroken) as error:
         return _refuse(settings, known, f"manifest: {error}")
     with database.autocommit(settings) as connection:

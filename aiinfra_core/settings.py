@@ -11,6 +11,7 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, Secre
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aiinfra_core.domain.record import Name
+from aiinfra_core.domain.trust import LogOrigin
 from aiinfra_core.errors import Misconfigured, NotFound
 
 DEVELOPMENT_SIGNER_ID = "development"
@@ -58,11 +59,23 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = None
 
     signer_uri: str | None = None
+    artifact_signer_uri: str | None = None
+    evaluation_signer_uri: str | None = None
+    promotion_signer_uri: str | None = None
+    audit_signer_uri: str | None = None
     signer_key_b64: SecretStr | None = None
     signer_id: str | None = None
     kms_endpoint: str | None = None
     kms_public_key_b64: str | None = None
     kms_timeout_seconds: float = Field(default=5.0, gt=0)
+
+    trust_root: Path | None = None
+    log_origin: LogOrigin = "ai-infra.local/audit"
+    checkpoint_root: str | None = None
+    checkpoint_lock_days: int | None = Field(default=None, gt=0)
+    checkpoint_seconds: float = Field(default=30.0, gt=0, le=60)
+    audit_sinks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas)] = ()
+    openssf_key: Path | None = None
 
     sentinel_url: str | None = None
     sentinel_timeout_seconds: float = Field(default=5.0, gt=0)

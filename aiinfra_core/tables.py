@@ -189,3 +189,42 @@ audit_events = Table(
     _required("metadata", ExactJson),
     _required("version", Integer),
 )
+
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("tile", BigInteger, primary_key=True, autoincrement=False),
+    _required("hashes", LargeBinary),
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    _required("origin", Text),
+    _required("root", Text),
+    _required("note", LargeBinary),
+    _required("created_at", _TIME),
+)
+
+audit_deliveries = Table(
+    "audit_deliveries",
+    metadata,
+    Column("sink", Text, primary_key=True),
+    _required("delivered_seq", BigInteger),
+    _required("failures", Integer),
+    Column("last_error", Text),
+    Column("retry_at", _TIME),
+    _required("updated_at", _TIME),
+)
+
+audit_dead_letters = Table(
+    "audit_dead_letters",
+    metadata,
+    Column("sink", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    _required("reason", Text),
+    _required("attempts", Integer),
+    _required("created_at", _TIME),
+)

@@ -15,10 +15,11 @@ from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence.attestation import expect
-from aiinfra_core.keys import trusted_keys, trusted_signers
+from aiinfra_core.keys import trust_of
 from aiinfra_core.registry import artifacts, dossier, evaluations, evidence, jobs, promotions
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.settings import Settings
+from aiinfra_core.signing.public_key import parse
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def verify_history(settings: Settings) -> History:
         Unavailable: the database cannot be reached.
     """
     with database.snapshot(settings) as tx:
-        return check_history(tx, trusted_signers(settings))
+        return check_history(tx, trust_of(settings))
 
 
 def verify_model(settings: Settings, reference: str) -> tuple[Artifact, list[Step]]:
@@ -54,7 +55,7 @@ def verify_model(settings: Settings, reference: str) -> tuple[Artifact, list[Ste
     """
     with database.snapshot(settings) as tx:
         artifact = artifacts.find(tx, reference)
-        history = check_history(tx, trusted_signers(settings))
+        history = check_history(tx, trust_of(settings))
         steps = [_history_step(history), *_signed_steps(settings, tx, artifact), *_current_steps(tx, artifact)]
     return artifact, [*steps, _bytes_step(settings, artifact)]
 
@@ -90,7 +91,7 @@ def _signed_promotions(tx: Connection, artifact: Artifact) -> Iterable[Promotion
 def _signed(settings: Settings, name: str, gather: Callable[[], Kept]) -> Step:
     try:
         kept = gather()
-        expect(kept.envelope, trusted_keys(settings), kept.expected)
+        expect(kept.envelope, {k.keyid: parse(k.public_key) for k in trust_of(settings).keys}, kept.expected)
     except (BadInput, EvidenceBroken, ValueError) as error:
         return Step(name, passed=False, detail=str(error))
     return Step(name, passed=True, detail="signed by a trusted key, and the rows say the same")

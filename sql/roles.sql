@@ -30,3 +30,7 @@ GRANT UPDATE (status, updated_at, started_at, finished_at, exit_code, error, art
 GRANT UPDATE (last_version) ON models TO aiinfra_app;
 GRANT UPDATE (status, decision, reason, manifest, signature, signer_id, updated_at, applied_at) ON model_promotions TO aiinfra_app;
 GRANT UPDATE (sequence, promotion_id, artifact_id, updated_at) ON environment_pointers TO aiinfra_app;
+GRANT SELECT, INSERT ON audit_checkpoints TO aiinfra_app;
+GRANT SELECT, INSERT ON audit_tiles TO aiinfra_app;
+GRANT UPDATE (hashes) ON audit_tiles TO aiinfra_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON audit_deliveries, audit_dead_letters TO aiinfra_app;

@@ -11,9 +11,11 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from aiinfra_core import canonical_json
-from aiinfra_core.audit_log.chain import Head, follow, head_after
 from aiinfra_core.audit_log.snapshot import snapshot
+from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import AiInfraError, BadInput
+from aiinfra_core.evidence.chain import Head, follow, head_after
+from aiinfra_core.signing import public_key
 from aiinfra_core.signing.public_key import PublicKey
 from aiinfra_core.tables import (
     attestations,
@@ -56,14 +58,15 @@ class History:
     findings: list[Finding] = field(default_factory=list)
 
 
-def check_history(tx: Connection, keys: Mapping[str, PublicKey]) -> History:
+def check_history(tx: Connection, trust: Trust) -> History:
     """Walk every event and every state row and report what does not verify.
 
     Args:
         tx: a transaction that reads one snapshot (repeatable read).
-        keys: signer id -> the public key it is pinned to.
+        trust: whose signatures count.
     """
     history = History()
+    keys = {entry.signer_id: public_key.parse(entry.public_key) for entry in trust.keys}
     told: dict[tuple[str, str], Mapping[str, Any]] = {}
     for event in _check_chain(tx, keys, history):
         _remember(told, event)

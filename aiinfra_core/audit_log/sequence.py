@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Row, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from aiinfra_core import database
-from aiinfra_core.audit_log.chain import Head, follow, head_after
 from aiinfra_core.errors import Unavailable
+from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.signer import Signer, sign_verified
 from aiinfra_core.tables import audit_outbox

@@ -5,6 +5,7 @@ from cyclopts import App
 from aiinfra_core.cli.examples import examples
 from aiinfra_core.cli.output import AsJson, note, say_fields, say_json
 from aiinfra_core.cli.parts import signs_with_development_key, started_parts
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.keys import configured_signer
 from aiinfra_core.signing import local
 
@@ -25,7 +26,7 @@ def generate(*, as_json: AsJson = False) -> None:
 def show(*, as_json: AsJson = False) -> None:
     """Show the public key of the configured signer: its signatures are the ones that count."""
     settings = started_parts()
-    signer = configured_signer(settings)
+    signer = configured_signer(settings, Purpose.PROMOTION)
     development = signs_with_development_key(settings)
     key = signer.public_key
     if as_json:

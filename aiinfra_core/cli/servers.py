@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next, working
 from aiinfra_core.cli.parts import signs_with_development_key, started_parts
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.embedded import development_key, postgres, prefect_server
 from aiinfra_core.errors import Misconfigured
 from aiinfra_core.keys import configured_signer
@@ -22,7 +23,7 @@ def init(*, as_json: AsJson = False) -> None:
     before = _there(asked)
     settings = started_parts()
     made = [name for name, was_there in before.items() if not was_there and _there(asked)[name]]
-    signer = configured_signer(settings)
+    signer = configured_signer(settings, Purpose.PROMOTION)
     lacking = pending(settings.database_url.get_secret_value()) if settings.database_url else []
     facts = {
         "home": str(settings.home),

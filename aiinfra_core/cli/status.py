@@ -9,6 +9,7 @@ from aiinfra_core.audit_log.sequence import waiting
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, note, say, say_fields, say_json, say_next, say_table
 from aiinfra_core.cli.parts import signs_with_development_key
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.embedded import postgres, prefect_server
 from aiinfra_core.embedded.defaults import current_settings
 from aiinfra_core.errors import Unavailable
@@ -70,7 +71,7 @@ def _recorded(settings: Settings) -> dict[str, Any]:
 def _signer(settings: Settings) -> dict[str, Any] | None:
     if not (settings.signer_uri or settings.signer_key_b64 or settings.kms_endpoint):
         return None
-    signer = configured_signer(settings)
+    signer = configured_signer(settings, Purpose.PROMOTION)
     return {"signerId": signer.signer_id, "keyid": signer.public_key.keyid, "development": signs_with_development_key(settings)}
 
 

@@ -10,10 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, String
 from pydantic.alias_generators import to_camel
 
 from aiinfra_core.domain.record import Sha256
+from aiinfra_core.domain.trust import Purpose
 
 TRAINING = "https://slsa.dev/provenance/v1"
 REGISTRATION = "urn:ai-infra:attestation:registration:v1"
 EVALUATION = "urn:ai-infra:attestation:evaluation:v1"
+REPRODUCTION = "urn:ai-infra:attestation:reproduction:v1"
+APPROVAL = "urn:ai-infra:attestation:approval:v1"
+EXPORT = "urn:ai-infra:attestation:export:v1"
 PROMOTION = "https://slsa.dev/verification_summary/v1"
 PROMOTION_EXTENSION = "urn:ai-infra:attestation:promotion:v1"
 BUILD_TYPE = "urn:ai-infra:build:training:v1"
@@ -185,5 +189,80 @@ class Promotion(Standard):
     promotion: PromotionExtension = Field(alias=PROMOTION_EXTENSION)
 
 
-Predicate = Training | Registration | Evaluation | Promotion
-SHAPES: dict[str, type[Predicate]] = {TRAINING: Training, REGISTRATION: Registration, EVALUATION: Evaluation, PROMOTION: Promotion}
+class Reproduction(Own):
+    """What came out when a training was run again from its provenance; `report_digest` is of the comparison file by file."""
+
+    artifact_id: str
+    model: str
+    training_attestation: Sha256
+    outcome: Literal["identical", "within_tolerance", "different", "failed"]
+    reproduced_checksum: Sha256 | None
+    report_digest: Sha256
+    reproduced_by: str
+    started_on: Timestamp
+    finished_on: Timestamp
+
+
+class Approval(Own):
+    """Somebody agrees to one exact promotion manifest; which roles they have says the trust root, not they."""
+
+    promotion_id: str
+    model: str
+    environment: str
+    manifest: Sha256
+    approver: str
+    approved_at: Timestamp
+    expires_at: Timestamp
+
+
+class CurrentPromotion(Own):
+    """What an environment points to."""
+
+    sequence: StrictInt = Field(ge=1, lt=2**53)
+    manifest: Sha256
+
+
+class LogHead(Own):
+    """The checkpoint an export leads to; `root` is hex."""
+
+    origin: str
+    size: StrictInt = Field(ge=1, lt=2**53)
+    root: Sha256
+
+
+class Export(Own):
+    """What was exported, when, and the log's head then; `files` is the SHA-256 of the export's list of files.
+
+    `current` says what the environment pointed to at that head; it and `environment` are null in an export about no environment.
+    """
+
+    artifact_id: str
+    model: str
+    version: StrictInt = Field(ge=1, lt=2**53)
+    environment: str | None
+    current: CurrentPromotion | None
+    head: LogHead
+    files: Sha256
+    exported_by: str
+    exported_at: Timestamp
+
+
+Predicate = Training | Registration | Evaluation | Reproduction | Approval | Promotion | Export
+SHAPES: dict[str, type[Predicate]] = {
+    TRAINING: Training,
+    REGISTRATION: Registration,
+    EVALUATION: Evaluation,
+    REPRODUCTION: Reproduction,
+    APPROVAL: Approval,
+    PROMOTION: Promotion,
+    EXPORT: Export,
+}
+PURPOSES: dict[str, Purpose] = {
+    TRAINING: Purpose.ARTIFACT,
+    REGISTRATION: Purpose.ARTIFACT,
+    EVALUATION: Purpose.EVALUATION,
+    REPRODUCTION: Purpose.EVALUATION,
+    APPROVAL: Purpose.APPROVAL,
+    PROMOTION: Purpose.PROMOTION,
+    EXPORT: Purpose.AUDIT,
+}

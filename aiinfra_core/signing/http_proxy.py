@@ -28,6 +28,7 @@ class HttpProxySigner:
     public_key: PublicKey
     configured_id: str | None = None
     patience: Patience = field(default_factory=Patience)
+    parallel = 32
 
     @property
     def signer_id(self) -> str:

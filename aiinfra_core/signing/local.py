@@ -21,6 +21,8 @@ _WAY_OUT = "make one with: aiinfra keys generate"
 class LocalSigner:
     """Signs with a private key in memory; its repr names the public key only."""
 
+    parallel = 1
+
     def __init__(self, key: Ed25519PrivateKey, signer_id: str | None = None) -> None:
         self._key = key
         self.public_key = PublicKey(key.public_key().public_bytes_raw())

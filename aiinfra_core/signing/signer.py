@@ -1,5 +1,8 @@
 """What a signer is, and the one way to ask it: every signature is verified before it is used."""
 
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol
 
 from aiinfra_core.errors import EvidenceBroken, Unavailable
@@ -17,6 +20,11 @@ class Signer(Protocol):
     @property
     def public_key(self) -> PublicKey:
         """The pinned key its signatures must verify with."""
+        ...
+
+    @property
+    def parallel(self) -> int:
+        """How many signatures may be asked of it at once, from as many threads."""
         ...
 
     def sign(self, message: bytes) -> bytes:
@@ -40,6 +48,18 @@ def sign_verified(signer: Signer, message: bytes) -> bytes:
             " this key and signs the message itself, not a hash of it.",
         ) from error
     return signature
+
+
+def sign_many(signer: Signer, messages: Sequence[bytes]) -> list[bytes]:
+    """Return the verified signature of each message, asking as many at once as the signer takes.
+
+    Raises:
+        Unavailable: as `sign_verified`; none is returned then.
+    """
+    if signer.parallel == 1 or len(messages) < 2:
+        return [sign_verified(signer, message) for message in messages]
+    with ThreadPoolExecutor(min(signer.parallel, len(messages)), thread_name_prefix="sign") as pool:
+        return list(pool.map(partial(sign_verified, signer), messages))
 
 
 def default_signer_id(public_key: PublicKey) -> str:

@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aiinfra_core import keys
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.evidence import dsse
 from aiinfra_core.outbound import Patience
@@ -63,7 +64,7 @@ def test_the_proxy_is_asked_as_agreed_and_its_signature_is_used() -> None:
 def test_the_configured_endpoint_signs_envelopes() -> None:
     with kms_proxy.serve(GOOD) as kms:
         settings = Settings.model_validate({"home": "/nowhere", "kms_endpoint": f"{kms.url}/", "kms_public_key_b64": PUBLIC.base64})
-        signer = keys.configured_signer(settings)
+        signer = keys.configured_signer(settings, Purpose.PROMOTION)
         envelope = dsse.sign(b'{"a":1}', signer)
     assert signer.signer_id == f"ed25519:{PUBLIC.keyid[:16]}"
     assert dsse.open_envelope(envelope, {PUBLIC.keyid: PUBLIC}) == b'{"a":1}'

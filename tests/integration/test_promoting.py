@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from aiinfra_core import artifact_store, database, promoting, registering, verifying
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, Conflict, DigestMismatch, NotFound, Unavailable
 from aiinfra_core.keys import configured_signer
 from aiinfra_core.registry import artifacts, promotions
@@ -171,7 +172,7 @@ def test_a_gate_that_cannot_be_reached_is_a_recorded_no_that_may_be_asked_again(
 
 def test_a_signer_that_cannot_be_reached_is_a_recorded_no_and_its_events_wait_for_it(settings: Settings, register: Register) -> None:
     artifact = register()
-    pinned = configured_signer(settings).public_key.base64
+    pinned = configured_signer(settings, Purpose.PROMOTION).public_key.base64
     changes = {"signer_key_b64": None, "kms_endpoint": "http://127.0.0.1:9", "kms_timeout_seconds": 0.2, "kms_public_key_b64": pinned}
     refused = _promote(settings.model_copy(update=changes), artifact)
     assert (refused.status, (refused.reason or "").split()[0]) == (PromotionStatus.REJECTED, "unavailable:signer")

@@ -13,7 +13,7 @@ from aiinfra_core import artifact_store, evaluating, jobs, promoting, registerin
 from aiinfra_core.audit_log.check import STATE_TABLES, check_history
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
-from aiinfra_core.keys import trusted_signers
+from aiinfra_core.keys import trust_of
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import audit_events, audit_outbox, metadata, request_ids
 
@@ -61,7 +61,7 @@ def story(settings: Settings) -> Iterator[tuple[Engine, Settings]]:
 
 
 def _places(tx: Connection, settings: Settings) -> list[str]:
-    return [f"{finding.place}: {finding.problem}" for finding in check_history(tx, trusted_signers(settings)).findings]
+    return [f"{finding.place}: {finding.problem}" for finding in check_history(tx, trust_of(settings)).findings]
 
 
 def test_an_untouched_history_has_no_findings(story: tuple[Engine, Settings]) -> None:
@@ -131,7 +131,7 @@ def test_a_chain_rewritten_with_another_key_is_found(story: tuple[Engine, Settin
     engine, _ = story
     other = settings.model_copy(update={"signer_key_b64": Settings(signer_key_b64="A" * 43 + "=").signer_key_b64})
     with engine.connect() as tx:
-        findings = check_history(tx, trusted_signers(other)).findings
+        findings = check_history(tx, trust_of(other)).findings
     assert {finding.problem for finding in findings} == {"signature does not verify"}
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aiinfra_core.audit_log.chain import Head, follow, head_after
 from aiinfra_core.audit_log.snapshot import INLINE_BYTES, snapshot
 from aiinfra_core.errors import BadInput
+from aiinfra_core.evidence.chain import Head, follow, head_after
 
 TIME = "2026-01-02T03:04:05.000006Z"
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiinfra_core import keys
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, EvidenceBroken, Misconfigured, Unavailable
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local, public_key
@@ -247,6 +248,7 @@ class Liar:
     """Holds one key and shows another, as a KMS with a wrong pin does."""
 
     signer_id = "liar"
+    parallel = 1
     public_key = SIGNER.public_key
 
     def sign(self, message: bytes) -> bytes:
@@ -264,7 +266,7 @@ def test_no_signer_shows_its_key(caplog: pytest.LogCaptureFixture) -> None:
     with_key = settings(signer_key_b64=SEED_B64)
     signers: list[Signer] = [
         SIGNER,
-        keys.configured_signer(with_key),
+        keys.configured_signer(with_key, Purpose.PROMOTION),
         load("https://kms.example", key_b64=SEED_B64, public_key_b64=SIGNER.public_key.base64),
     ]
     sign_verified(signers[1], b"message")
@@ -280,14 +282,19 @@ def test_the_settings_name_the_signer(tmp_path: Path) -> None:
     pin = SIGNER.public_key.base64
     by_uri = settings(signer_uri=f"file:{path}", kms_endpoint="https://kms.example/", kms_public_key_b64=pin, signer_key_b64="broken")
     by_kms = settings(kms_endpoint="https://kms.example/", kms_public_key_b64=pin, signer_key_b64="broken", signer_id="kms-1")
-    assert repr(keys.configured_signer(by_uri)).startswith("LocalSigner")
-    assert repr(keys.configured_signer(by_kms)).startswith("HttpProxySigner(endpoint='https://kms.example'")
-    assert keys.configured_signer(by_kms).signer_id == "kms-1"
-    assert keys.configured_signer(settings(signer_key_b64=SEED_B64)).signer_id == f"ed25519:{SIGNER.public_key.keyid[:16]}"
+    assert repr(keys.configured_signer(by_uri, Purpose.PROMOTION)).startswith("LocalSigner")
+    assert repr(keys.configured_signer(by_kms, Purpose.PROMOTION)).startswith("HttpProxySigner(endpoint='https://kms.example'")
+    assert keys.configured_signer(by_kms, Purpose.PROMOTION).signer_id == "kms-1"
+    assert (
+        keys.configured_signer(settings(signer_key_b64=SEED_B64), Purpose.PROMOTION).signer_id == f"ed25519:{SIGNER.public_key.keyid[:16]}"
+    )
     with pytest.raises(Misconfigured, match="No signer is configured"):
-        keys.configured_signer(settings())
+        keys.configured_signer(settings(), Purpose.PROMOTION)
 
 
 def test_the_same_settings_give_the_same_signer() -> None:
-    assert keys.configured_signer(settings(signer_key_b64=SEED_B64)) is keys.configured_signer(settings(signer_key_b64=SEED_B64))
-    assert keys.configured_signer(settings(signer_key_b64=SEED_B64)) is not keys.configured_signer(settings(signer_key_b64=PAIR_B64))
+    def configured(key: str) -> Signer:
+        return keys.configured_signer(settings(signer_key_b64=key), Purpose.PROMOTION)
+
+    assert configured(SEED_B64) is configured(SEED_B64)
+    assert configured(SEED_B64) is not configured(PAIR_B64)
