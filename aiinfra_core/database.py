@@ -25,6 +25,7 @@ SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'aiinfra_app')
 
 _ENGINES: dict[str, Engine] = {}
 _LOCK, _UNLOCK = text("SELECT pg_advisory_lock(:key)"), text("SELECT pg_advisory_unlock(:key)")
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:key)")
 
 
 def engine_for(settings: Settings) -> Engine:
@@ -33,9 +34,23 @@ def engine_for(settings: Settings) -> Engine:
     Raises:
         Misconfigured: no database is configured.
     """
+    return _engine(url(settings))
+
+
+def url(settings: Settings) -> str:
+    """Return the address of the configured database; it may hold a password.
+
+    Raises:
+        Misconfigured: no database is configured.
+    """
     if settings.database_url is None:
         raise Misconfigured("No database is configured; set AI_INFRA_DATABASE_URL.")
-    return _engine(settings.database_url.get_secret_value())
+    return settings.database_url.get_secret_value()
+
+
+def in_use(settings: Settings) -> bool:
+    """Tell whether this process keeps connections to the configured database."""
+    return url(settings) in _ENGINES
 
 
 def close_connections() -> None:
@@ -123,6 +138,20 @@ def advisory_lock(settings: Settings, key: int) -> Iterator[Connection]:
     """
     with autocommit(settings) as conn:
         conn.execute(_LOCK, {"key": key})
+        try:
+            yield conn
+        finally:
+            if not (conn.invalidated or conn.closed):
+                conn.execute(_UNLOCK, {"key": key})
+
+
+@contextmanager
+def free_advisory_lock(settings: Settings, key: int) -> Iterator[Connection | None]:
+    """Hold a session lock as `advisory_lock` does if nobody has it; give None if somebody has."""
+    with autocommit(settings) as conn:
+        if not conn.execute(_TRY_LOCK, {"key": key}).scalar_one():
+            yield None
+            return
         try:
             yield conn
         finally:

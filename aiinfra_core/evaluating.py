@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Connection
 
 from aiinfra_core import canonical_json, checksums, database
+from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind, JudgedEvaluation
 from aiinfra_core.domain.promotion import Promotion
 from aiinfra_core.domain.trust import Purpose
@@ -34,7 +35,9 @@ def record_measured(settings: Settings, artifact_id: UUID) -> Evaluation | None:
         metrics = None if artifact.training_job_id is None else jobs.get(tx, artifact.training_job_id).metrics
     if not metrics:
         return None
-    return _record(settings, artifact, judged(artifact, EvaluationKind.MEASURED, metrics), artifact.registered_by)
+    evaluation = _record(settings, artifact, judged(artifact, EvaluationKind.MEASURED, metrics), artifact.registered_by)
+    keep_up(settings)
+    return evaluation
 
 
 def evaluation_to_judge(tx: Connection, artifact: Artifact, claimed: dict[str, Any] | None) -> JudgedEvaluation | None:

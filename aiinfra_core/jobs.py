@@ -10,13 +10,13 @@ from pathlib import Path
 from uuid import UUID
 
 from aiinfra_core import artifact_store, checksums, database
-from aiinfra_core.audit_log.sequence import sequence_quietly
+from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.training import JobStatus, TrainingJob, TrainingSpec
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest
-from aiinfra_core.keys import audit_signer, configured_signer
+from aiinfra_core.keys import configured_signer
 from aiinfra_core.registry import jobs
 from aiinfra_core.settings import Settings
 from aiinfra_core.training.execute import TrainingRun, execute
@@ -59,7 +59,7 @@ def run_training(settings: Settings, job_id: UUID, *, on_output: Callable[[str],
             job = jobs.start(tx, job_id, at=_now())
         if job.status not in ENDED:
             job = _run(settings, job, on_output)
-    sequence_quietly(settings, audit_signer)
+    keep_up(settings)
     return job
 
 

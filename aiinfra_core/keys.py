@@ -1,67 +1,128 @@
 """Which signers the operator configured and whose signatures count here.
 
-How signers work lives in `signing`, the rules of trust in `evidence.trust`; the development key is made in `embedded`.
+How signers work lives in `signing`, the rules of trust in `evidence.trust`, reading trust files in `trust_directory`; the
+development key is made in `embedded`.
 """
 
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from pydantic import SecretStr
 
 from aiinfra_core.domain.trust import Purpose, Trust, TrustedKey
-from aiinfra_core.errors import Misconfigured
+from aiinfra_core.errors import EvidenceBroken, Misconfigured
+from aiinfra_core.evidence.trust import listed, may_sign
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.load import load
 from aiinfra_core.signing.signer import Signer
 
+SIGNED_HERE = (Purpose.ARTIFACT, Purpose.EVALUATION, Purpose.PROMOTION, Purpose.AUDIT)
 
-def configured_signer(settings: Settings, purpose: Purpose) -> Signer:
-    """Return the signer for a purpose: the purpose's own URI, else the signer URI, the KMS endpoint, or the key in the environment.
 
-    The same settings give the same object, so that a remote signer keeps its connections.
+def configured_signer(settings: Settings, purpose: Purpose, environment: str | None = None) -> Signer:
+    """Return the signer for a purpose, if its signatures will count; where a trust root is set that of audit events must count too.
 
     Raises:
-        Misconfigured: none is configured, or the one that is cannot be loaded.
+        Misconfigured: none is configured, the one that is cannot be loaded, or the trust root does not list its key for this.
+        EvidenceBroken: the trust root does not verify.
     """
-    own: str | None = getattr(settings, f"{purpose}_signer_uri", None)
-    if own is not None:
-        return _loaded(own, None, None, None, settings.kms_timeout_seconds)
-    uri = settings.signer_uri or settings.kms_endpoint or ("env:" if settings.signer_key_b64 else None)
-    if uri is None:
-        raise Misconfigured("No signer is configured: set AI_INFRA_SIGNER_KEY_B64, AI_INFRA_KMS_ENDPOINT or AI_INFRA_SIGNER_URI.")
-    return _loaded(uri, settings.signer_id, settings.signer_key_b64, settings.kms_public_key_b64, settings.kms_timeout_seconds)
+    signer = loaded_signer(settings, purpose)
+    if settings.trust_root is not None:
+        trust = trust_of(settings)
+        _check_listed(settings, trust, signer, purpose, environment)
+        _check_listed(settings, trust, loaded_signer(settings, Purpose.AUDIT), Purpose.AUDIT, None)
+    return signer
 
 
 def audit_signer(settings: Settings) -> Signer:
     """Return the signer of audit events and checkpoints.
 
     Raises:
-        Misconfigured: as `configured_signer`.
+        Misconfigured, EvidenceBroken: as `configured_signer`.
     """
     return configured_signer(settings, Purpose.AUDIT)
+
+
+def loaded_signer(settings: Settings, purpose: Purpose) -> Signer:
+    """Return the signer for a purpose, whether or not its signatures count: to show it, or to list its key.
+
+    It is the purpose's own URI, else the signer URI, the KMS endpoint, or the key in the environment. The same settings give the same
+    object, so that a remote signer keeps its connections.
+
+    Raises:
+        Misconfigured: none is configured, or the one that is cannot be loaded.
+    """
+    own: str | None = getattr(settings, f"{purpose}_signer_uri", None)
+    if own is not None:
+        return signer_at(settings, own)
+    uri = settings.signer_uri or settings.kms_endpoint or ("env:" if settings.signer_key_b64 else None)
+    if uri is None:
+        raise Misconfigured("No signer is configured: set AI_INFRA_SIGNER_KEY_B64, AI_INFRA_KMS_ENDPOINT or AI_INFRA_SIGNER_URI.")
+    return _loaded(uri, settings.signer_id, settings.signer_key_b64, settings.kms_public_key_b64, settings.kms_timeout_seconds)
+
+
+def signer_at(settings: Settings, uri: str) -> Signer:
+    """Return the signer of a URI that says everything itself; `env:` is the key in the environment.
+
+    Raises:
+        Misconfigured: it cannot be loaded.
+    """
+    return _loaded(uri, None, settings.signer_key_b64 if uri == "env:" else None, None, settings.kms_timeout_seconds)
 
 
 def trust_of(settings: Settings) -> Trust:
     """Return whose signatures count here: the trust root's keys, or, where none is configured, the configured signers alone.
 
     Raises:
-        Misconfigured: neither can be loaded.
+        Misconfigured: neither can be loaded, or the trust root has expired.
+        EvidenceBroken: the trust root does not verify, or is older than one this process has seen.
     """
-    signing = (Purpose.ARTIFACT, Purpose.EVALUATION, Purpose.PROMOTION, Purpose.AUDIT)
-    signers = {purpose: configured_signer(settings, purpose) for purpose in signing}
+    if settings.trust_root is not None:
+        from aiinfra_core import trust_directory  # tuf takes a while to import: only where there is a trust root
+
+        return trust_directory.opened(settings.trust_root).trust
+    return Trust(keys=signers_as_keys(settings, "operator"), logs=(settings.log_origin,))
+
+
+def signers_as_keys(settings: Settings, owner: str) -> tuple[TrustedKey, ...]:
+    """Return the configured signers as entries of a trust: each key once, for all its purposes, in every environment.
+
+    Raises:
+        Misconfigured: as `loaded_signer`.
+    """
+    signers = {purpose: loaded_signer(settings, purpose) for purpose in SIGNED_HERE}
     keys = {signer.public_key.keyid: signer for signer in signers.values()}
-    return Trust(
-        keys=tuple(
-            TrustedKey(
-                keyid=keyid,
-                public_key=signer.public_key.base64,
-                signer_id=signer.signer_id,
-                owner="operator",
-                purposes=tuple(purpose for purpose in signing if signers[purpose].public_key.keyid == keyid),
-            )
-            for keyid, signer in keys.items()
-        ),
-        logs=(settings.log_origin,),
+    return tuple(
+        TrustedKey(
+            keyid=keyid,
+            public_key=signer.public_key.base64,
+            signer_id=signer.signer_id,
+            owner=owner,
+            purposes=tuple(purpose for purpose in SIGNED_HERE if signers[purpose].public_key.keyid == keyid),
+        )
+        for keyid, signer in keys.items()
     )
+
+
+def _check_listed(settings: Settings, trust: Trust, signer: Signer, purpose: Purpose, environment: str | None) -> None:
+    key = signer.public_key
+    try:
+        may_sign(listed(trust, key.keyid), purpose, at=datetime.now(UTC), index=None, environment=environment)
+    except EvidenceBroken as error:
+        raise Misconfigured(
+            f"The key {key.keyid[:16]} of {signer.signer_id} must not sign for the purpose {purpose}, nobody would accept it:"
+            f" {error.detail} {_way_out(settings, trust, key.keyid, purpose)}"
+        ) from None
+
+
+def _way_out(settings: Settings, trust: Trust, keyid: str, purpose: Purpose) -> str:
+    known = next((entry for entry in trust.keys if entry.keyid == keyid), None)
+    if known is not None and purpose in known.purposes:
+        return "Configure a signer whose key counts here; look with: aiinfra trust show"
+    wanted = next(entry for entry in signers_as_keys(settings, "operator") if entry.keyid == keyid)
+    purposes = " ".join(f"--purpose {one}" for one in dict.fromkeys((*(known.purposes if known else ()), *wanted.purposes)))
+    more = " --replace" if known else ""
+    return f"List it with: aiinfra trust add-key {wanted.public_key} --signer-id {wanted.signer_id} {purposes}{more}"
 
 
 @lru_cache(maxsize=16)

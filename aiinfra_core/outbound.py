@@ -1,6 +1,7 @@
 """One careful HTTP POST for the parts we depend on: bounded in time and size, retried only where that can help.
 
-What an answer means does not live here; see `signing.http_proxy` and `policy.sentinelnet`.
+`within` bounds any other call in time. What an answer means does not live here; see `signing.http_proxy`, `signing.vault` and
+`policy.sentinelnet`.
 """
 
 import logging
@@ -8,16 +9,20 @@ import os
 import re
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import lru_cache
+from ssl import SSLContext
+from typing import TypeVar
 
 import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from aiinfra_core.errors import Misconfigured, Unavailable
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _HOST = re.compile(r"[0-9a-f.]*:[0-9a-f:.]*|([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")  # an IPv6 address, or a name
 _MAX_PORT = 65535
@@ -85,6 +90,24 @@ def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patien
         ) from error
 
 
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what a call returns or raises; a call that takes longer is left behind in a daemon thread of its own.
+
+    Raises:
+        TimeoutError: the time is over.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="outbound", daemon=True).start()
+    return future.result(timeout=seconds)
+
+
 def _log_retry(state: RetryCallState) -> None:
     logger.warning("%s Trying again (attempt %d).", state.outcome.exception() if state.outcome else "", state.attempt_number + 1)
 
@@ -92,7 +115,8 @@ def _log_retry(state: RetryCallState) -> None:
 def _attempt(part: str, request: httpx.Request, patience: Patience, max_bytes: int) -> Reply:
     seconds = patience.timeout_seconds
     try:
-        reply = _within(seconds, lambda: _exchange(request, seconds, max_bytes))
+        # httpx bounds each read but not their sum: a server that sends a byte now and then would hold us for ever.
+        reply = within(seconds, lambda: _exchange(request, seconds, max_bytes))
     except (TimeoutError, httpx.TimeoutException):
         raise Unavailable(part, f"No whole answer from {request.url.host} within {seconds:g} s.") from None
     except httpx.TransportError as error:
@@ -102,28 +126,18 @@ def _attempt(part: str, request: httpx.Request, patience: Patience, max_bytes: i
     return reply
 
 
-# httpx bounds each read but not their sum: a server that sends a byte now and then would hold us for ever.
-def _within(seconds: float, call: Callable[[], Reply]) -> Reply:
-    future: Future[Reply] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - handed to the waiting thread, which raises it
-            future.set_exception(error)
-
-    threading.Thread(target=run, name="outbound-post", daemon=True).start()
-    return future.result(timeout=seconds)
-
-
 def _exchange(request: httpx.Request, seconds: float, max_bytes: int) -> Reply:
     deadline = time.monotonic() + seconds
     request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
-    response = _client().send(request, stream=True, follow_redirects=False)
+    client = _take_client()
     try:
-        return _read(response, deadline, max_bytes)
+        response = client.send(request, stream=True, follow_redirects=False)
+        try:
+            return _read(response, deadline, max_bytes)
+        finally:
+            response.close()
     finally:
-        response.close()
+        _idle.append(client)
 
 
 def _read(response: httpx.Response, deadline: float, max_bytes: int) -> Reply:
@@ -137,23 +151,21 @@ def _read(response: httpx.Response, deadline: float, max_bytes: int) -> Reply:
     return Reply(response.status_code, bytes(body))
 
 
-_creating = threading.Lock()
+# One client for each call under way, the last used first: httpx's own pool asks every idle connection whether it still lives.
+_idle: deque[httpx.Client] = deque()
 
 
-def _client() -> httpx.Client:
-    with _creating:
-        return _new_client()
+def _take_client() -> httpx.Client:
+    try:
+        return _idle.pop()
+    except IndexError:
+        return httpx.Client(verify=_certificates())
 
 
 @lru_cache(maxsize=1)
-def _new_client() -> httpx.Client:
-    return httpx.Client(limits=httpx.Limits(max_connections=64, max_keepalive_connections=16))
+def _certificates() -> SSLContext:
+    return httpx.create_ssl_context()
 
 
 # Two processes writing to one connection would read each other's answers.
-def _forget_client() -> None:
-    _creating.release()
-    _new_client.cache_clear()
-
-
-os.register_at_fork(before=_creating.acquire, after_in_parent=_creating.release, after_in_child=_forget_client)
+os.register_at_fork(after_in_child=_idle.clear)

@@ -10,19 +10,19 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from aiinfra_core import artifact_store, canonical_json, checksums, database, evaluating
-from aiinfra_core.audit_log.sequence import sequence_quietly
+from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
-from aiinfra_core.evidence.trust import keys_for
-from aiinfra_core.keys import audit_signer, configured_signer, trust_of
+from aiinfra_core.keys import configured_signer, trust_of
 from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
 from aiinfra_core.registry import dossier, evidence, promotion_moves
 from aiinfra_core.registry.dossier import Current, Dossier
+from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.settings import Settings, environment_named
 
 
@@ -99,8 +99,7 @@ def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
     try:
         artifact_store.verify(artifact_store.location(settings), artifact.artifact_uri, artifact.checksum)
         registration = claims.of_registration(artifact, known.training_attestation)
-        keys = keys_for(trust_of(settings), Purpose.ARTIFACT, at=artifact.created_at)
-        expect(known.registration_envelope, keys, registration)
+        _expect(settings, Purpose.ARTIFACT, Kept(known.registration_envelope, registration), artifact.created_at)
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
     except (BadInput, EvidenceBroken) as error:
@@ -125,7 +124,7 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
     try:
         known = _with_evaluation(settings, known)
         payload = claims.of_promotion(known.promotion, known.artifact, known.input_attestations, at)
-        manifest = attest(payload, configured_signer(settings, Purpose.PROMOTION))
+        manifest = attest(payload, configured_signer(settings, Purpose.PROMOTION, known.promotion.environment))
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
     with database.autocommit(settings) as connection:
@@ -138,19 +137,24 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
 def _apply(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is PromotionStatus.APPROVED:
         known = _apply_verified(settings, known)
-    sequence_quietly(settings, audit_signer)
+    keep_up(settings)
     return known
 
 
 def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
     try:
         kept = evidence.of_promotion(known)
-        keys = keys_for(trust_of(settings), Purpose.PROMOTION, at=_now(), environment=known.promotion.environment)
-        expect(kept.envelope, keys, kept.expected)
+        _expect(settings, Purpose.PROMOTION, kept, known.row["updated_at"], known.promotion.environment)
     except (BadInput, EvidenceBroken) as error:
         return _refuse(settings, known, f"manifest: {error}")
     with database.autocommit(settings) as connection:
         return replace(known, row=promotion_moves.apply(connection, known.row, at=_now()))
+
+
+def _expect(settings: Settings, purpose: Purpose, kept: Kept, at: datetime, environment: str | None = None) -> None:
+    with database.autocommit(settings) as connection:
+        keys = evidence.keys_that_count(connection, trust_of(settings), purpose, kept.envelope, at=at, environment=environment)
+    expect(kept.envelope, keys, kept.expected)
 
 
 def _is_the_same(current: Current, artifact: Artifact, evaluation: JudgedEvaluation | None) -> bool:

@@ -6,14 +6,14 @@ from uuid import uuid4
 from sqlalchemy import Connection
 
 from aiinfra_core import artifact_store, canonical_json, checksums, database
-from aiinfra_core.audit_log.sequence import sequence_quietly
+from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.training import JobStatus, TrainingJob
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, DigestMismatch
 from aiinfra_core.evidence import claims, statements
 from aiinfra_core.evidence.attestation import attest
-from aiinfra_core.keys import audit_signer, configured_signer
+from aiinfra_core.keys import configured_signer
 from aiinfra_core.registry import artifacts, jobs
 from aiinfra_core.settings import Settings
 
@@ -47,7 +47,7 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
     statement = attest(payload, configured_signer(settings, Purpose.ARTIFACT))
     with database.transaction(settings) as tx:
         kept = artifacts.register(tx, request, artifact_id=artifact_id, request_id=request_id, stored=stored, attestation=statement, at=at)
-    sequence_quietly(settings, audit_signer)
+    keep_up(settings)
     return kept
 
 

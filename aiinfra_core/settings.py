@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from aiinfra_core.domain.record import Name
 from aiinfra_core.domain.trust import LogOrigin
 from aiinfra_core.errors import Misconfigured, NotFound
+from aiinfra_core.signing.uri import is_remote
 
 DEVELOPMENT_SIGNER_ID = "development"
 _POSTGRESQL_SPELLINGS = ("postgresql", "postgres", "postgresql+psycopg")
@@ -28,6 +29,13 @@ def _plain_postgresql(url: SecretStr) -> SecretStr:
     if not separator or scheme not in _POSTGRESQL_SPELLINGS:
         raise ValueError("must be a PostgreSQL address, postgresql://USER@HOST/DATABASE")
     return SecretStr(f"postgresql://{rest}")
+
+
+def _plain_token(token: SecretStr) -> SecretStr:
+    value = token.get_secret_value()
+    if not value or not all("!" <= letter <= "~" for letter in value):
+        raise ValueError("must be printable ASCII without spaces")  # in a header, anything else would be an error that quotes it
+    return token
 
 
 def _split_at_commas(value: Any) -> Any:
@@ -74,7 +82,8 @@ class Settings(BaseSettings):
     checkpoint_root: str | None = None
     checkpoint_lock_days: int | None = Field(default=None, gt=0)
     checkpoint_seconds: float = Field(default=30.0, gt=0, le=60)
-    audit_sinks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas)] = ()
+    audit_sinks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas)] = Field(default=(), repr=False)
+    audit_sink_token: Annotated[SecretStr, AfterValidator(_plain_token)] | None = None
     openssf_key: Path | None = None
 
     sentinel_url: str | None = None
@@ -96,11 +105,20 @@ class Settings(BaseSettings):
         """Whether development defaults are forbidden here."""
         return self.env == "production"
 
+    @property
+    def signer_uris(self) -> tuple[str | None, ...]:
+        """The signer each purpose asks for, of artifacts, evaluations, promotions and audit events; None where there is none."""
+        own = (self.artifact_signer_uri, self.evaluation_signer_uri, self.promotion_signer_uri, self.audit_signer_uri)
+        shared = self.signer_uri or self.kms_endpoint or ("env:" if self.signer_key_b64 else None)
+        return tuple(uri or shared for uri in own)
+
     @model_validator(mode="after")
     def _production_has_what_it_needs(self) -> "Settings":
-        if self.require_kms and not (self.kms_endpoint or (self.signer_uri or "").startswith("http")):
-            raise ValueError("REQUIRE_KMS is set, so AI_INFRA_KMS_ENDPOINT must be too")
-        if self.kms_endpoint and not self.kms_public_key_b64:
+        if self.require_kms and not all(uri and is_remote(uri) for uri in self.signer_uris):
+            raise ValueError(
+                "REQUIRE_KMS is set, so AI_INFRA_KMS_ENDPOINT must be too, or each signer URI must be https:, awskms:, vault: or pkcs11:"
+            )
+        if self.kms_endpoint and not (self.kms_public_key_b64 or "public-key=" in self.kms_endpoint):
             raise ValueError("AI_INFRA_KMS_ENDPOINT needs its key pinned in AI_INFRA_KMS_PUBLIC_KEY_B64")
         return self
 

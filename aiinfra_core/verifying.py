@@ -5,21 +5,29 @@ This is the check inside the house, with the database at hand; what an auditor r
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
+from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Text, cast, select, union_all
 
 from aiinfra_core import artifact_store, database
-from aiinfra_core.audit_log.check import History, check_history
+from aiinfra_core.audit_log import check
+from aiinfra_core.audit_log.check import WHOLE, History, Way
+from aiinfra_core.audit_log.walk import readable
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
+from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence.attestation import expect
 from aiinfra_core.keys import trust_of
 from aiinfra_core.registry import artifacts, dossier, evaluations, evidence, jobs, promotions
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.settings import Settings
-from aiinfra_core.signing.public_key import parse
+from aiinfra_core.tables import audit_events, audit_outbox
+
+APPLIED = "promotion.applied"
+MOST_SHOWN = 20
 
 
 @dataclass(frozen=True)
@@ -31,23 +39,34 @@ class Step:
     detail: str
 
 
-def verify_history(settings: Settings) -> History:
-    """Walk the whole audit log and every state row.
+def default_state(settings: Settings) -> Path:
+    """Return where what was verified of the history is kept, for the verification that goes on where the last one stood."""
+    return settings.home / "audit" / "verified.sqlite"
+
+
+def verify_history(settings: Settings, way: Way = WHOLE) -> History:
+    """Re-check the audit log, its checkpoints here and outside, and every state row; without a way, all of it and nothing is kept.
 
     Raises:
-        Unavailable: the database cannot be reached.
+        Conflict: another verification is at work with the same state.
+        Misconfigured: the state cannot be kept, or whom to trust is not configured.
+        Unavailable: the database, or the place of the published checkpoints, cannot be reached.
     """
-    with database.snapshot(settings) as tx:
-        return check_history(tx, trust_of(settings))
+    return check.check_history(settings, way)
 
 
-def verify_model(settings: Settings, reference: str) -> tuple[Artifact, list[Step]]:
+def verify_model(settings: Settings, reference: str, history: History | None = None) -> tuple[Artifact, list[Step]]:
     """Check one registered artifact and all that is recorded about it; every step is tried, whatever the others found.
 
     1. history: the audit chain is whole and every state row is what its last event says.
     2. registration, training, evaluations, promotions: each signed by a trusted key, and saying what the rows say.
-    3. current: what the pointers name was applied by a recorded event with that manifest.
+    3. current: what the pointers name was applied by a recorded event that names its manifest.
     4. bytes: the stored artifact has the registered digest.
+
+    Args:
+        settings: where everything is.
+        reference: of the artifact.
+        history: what the history was found to be just now; without it, all of it is checked.
 
     Raises:
         NotFound: nothing is registered under that name.
@@ -55,29 +74,33 @@ def verify_model(settings: Settings, reference: str) -> tuple[Artifact, list[Ste
     """
     with database.snapshot(settings) as tx:
         artifact = artifacts.find(tx, reference)
-        history = check_history(tx, trust_of(settings))
-        steps = [_history_step(history), *_signed_steps(settings, tx, artifact), *_current_steps(tx, artifact)]
+    found = history or verify_history(settings)
+    with database.snapshot(settings) as tx:
+        steps = [_history_step(found), *_signed_steps(settings, tx, artifact), *_current_steps(tx, artifact)]
     return artifact, [*steps, _bytes_step(settings, artifact)]
 
 
 def _history_step(history: History) -> Step:
     whole = f"{history.events} events chained and signed, every row matches its last event"
     waiting = f", {history.waiting} more waiting to be chained" if history.waiting else ""
-    broken = "; ".join(f"{finding.place}: {finding.problem}" for finding in history.findings)
-    return Step("history", not history.findings, broken or whole + waiting)
+    broken = "; ".join(f"{finding.place}: {finding.problem}" for finding in history.findings[:MOST_SHOWN])
+    more = f"; and {history.broken - MOST_SHOWN} more" if history.broken > MOST_SHOWN else ""
+    return Step("history", not history.broken, broken + more or whole + waiting)
 
 
 def _signed_steps(settings: Settings, tx: Connection, artifact: Artifact) -> Iterator[Step]:
-    yield _signed(settings, "registration", partial(evidence.of_registration, tx, artifact))
+    signed = partial(_signed, settings, tx)
+    yield signed("registration", Purpose.ARTIFACT, partial(evidence.of_registration, tx, artifact), artifact.created_at)
     if artifact.training_job_id is not None:
         job = jobs.get(tx, artifact.training_job_id)
-        yield _signed(settings, "training", partial(evidence.of_training, tx, job))
+        yield signed("training", Purpose.ARTIFACT, partial(evidence.of_training, tx, job), job.created_at)
     for evaluation in evaluations.of_artifact(tx, artifact.id):
         name = f"evaluation {evaluation.digest[:12]} ({evaluation.kind})"
-        yield _signed(settings, name, partial(evidence.of_evaluation, tx, artifact, evaluation))
+        yield signed(name, Purpose.EVALUATION, partial(evidence.of_evaluation, tx, artifact, evaluation), evaluation.created_at)
     for promotion in _signed_promotions(tx, artifact):
         name = f"promotion to {promotion.environment}, sequence {promotion.sequence_seen + 1} ({promotion.status})"
-        yield _signed(settings, name, partial(_manifest, tx, promotion))
+        gather = partial(_manifest, tx, promotion)
+        yield signed(name, Purpose.PROMOTION, gather, promotion.created_at, promotion.environment)
 
 
 def _manifest(tx: Connection, promotion: Promotion) -> Kept:
@@ -88,10 +111,20 @@ def _signed_promotions(tx: Connection, artifact: Artifact) -> Iterable[Promotion
     return [promotion for promotion in promotions.of_artifact(tx, artifact.id) if promotion.manifest is not None]
 
 
-def _signed(settings: Settings, name: str, gather: Callable[[], Kept]) -> Step:
+def _signed(
+    settings: Settings,
+    tx: Connection,
+    name: str,
+    purpose: Purpose,
+    gather: Callable[[], Kept],
+    since: datetime,
+    environment: str | None = None,
+) -> Step:
+    """Check a record's statement with the keys that counted when the log took it in, which it did at `since` or later."""
     try:
         kept = gather()
-        expect(kept.envelope, {k.keyid: parse(k.public_key) for k in trust_of(settings).keys}, kept.expected)
+        keys = evidence.keys_that_count(tx, trust_of(settings), purpose, kept.envelope, at=since, environment=environment)
+        expect(kept.envelope, keys, kept.expected)
     except (BadInput, EvidenceBroken, ValueError) as error:
         return Step(name, passed=False, detail=str(error))
     return Step(name, passed=True, detail="signed by a trusted key, and the rows say the same")
@@ -106,9 +139,26 @@ def _current_steps(tx: Connection, artifact: Artifact) -> Iterator[Step]:
                 and promotion.artifact_id == artifact.id
                 and promotion.sequence_seen + 1 == pointer.sequence
                 and (promotion.environment, promotion.model) == (pointer.environment, pointer.model)
+                and _is_applied_by_an_event(tx, promotion)
             )
             detail = f"sequence {pointer.sequence}, promotion {promotion.id}"
             yield Step(f"current in {pointer.environment}", right, detail if right else f"{detail} does not support the pointer")
+
+
+def _is_applied_by_an_event(tx: Connection, promotion: Promotion) -> bool:
+    """Say whether a `promotion.applied` event of this promotion names its manifest; what waits to be chained counts."""
+    about = [
+        select(cast(table.c.payload, Text)).where(
+            table.c.event_type == APPLIED, cast(table.c.payload, Text).contains(promotion.manifest or "none", autoescape=True), *more
+        )
+        for table, more in ((audit_events, [audit_events.c.created_at >= promotion.applied_at]), (audit_outbox, []))
+    ]
+    events = (readable(payload) for payload in tx.execute(union_all(*about)).scalars())
+    return any(
+        (event.get("type"), event.get("subject"), event.get("digests", {}).get("manifest"))
+        == (APPLIED, str(promotion.id), promotion.manifest)
+        for event in events
+    )
 
 
 def _bytes_step(settings: Settings, artifact: Artifact) -> Step:

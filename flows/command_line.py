@@ -105,6 +105,18 @@ def promotion(
     return {"request": request}
 
 
-def verification(artifact: Reference | None = None, /) -> Parameters:
+def verification(
+    artifact: Reference | None = None,
+    /,
+    *,
+    incremental: Annotated[bool, Parameter(negative=(), help="Only what is new since the last verified checkpoint.")] = False,
+) -> Parameters:
     """Return the parameters of a verification: the history and, when one is named, a model with its stored bytes."""
-    return {"artifact": artifact}
+    return {"artifact": artifact, "incremental": incremental}
+
+
+def delivery(
+    *, at_once: Annotated[bool, Parameter(negative=(), help="Do not wait for the time of a failing sink's next try.")] = False
+) -> Parameters:
+    """Return the parameters of a delivery of the audit log."""
+    return {"at_once": at_once}

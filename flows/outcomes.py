@@ -4,8 +4,8 @@ What was recorded is the truth; this only says it again. A policy's no is an ans
 could not be reached, a failed training and evidence that does not verify end it Failed with the reason.
 """
 
-from collections.abc import Sequence
-from typing import TypeVar, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from prefect.states import Completed
@@ -104,6 +104,18 @@ class VerificationOutcome(Record):
         return f"verified: {self.events} events chained and signed, every row matches its last event{checked}"
 
 
+class DeliveryOutcome(Record):
+    """What was delivered, when every sink works; what a sink refused for good was set aside."""
+
+    sinks: int
+    delivered: int
+    set_aside: int
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"delivered: {self.delivered} events to {self.sinks} sinks, {self.set_aside} set aside"
+
+
 _Promoted = TypeVar("_Promoted", PromotionOutcome, PipelineOutcome)
 
 
@@ -154,6 +166,18 @@ def verified(history: History, steps: Sequence[Step]) -> VerificationOutcome:
         (place, problem), *more = findings
         raise EvidenceBroken(place, f"{problem}{f' (and {len(more)} more findings)' if more else ''}")
     return VerificationOutcome(events=history.events, waiting=history.waiting, checks=tuple(step.name for step in steps))
+
+
+def delivered(done: Sequence[Mapping[str, Any]]) -> DeliveryOutcome:
+    """Return what was delivered.
+
+    Raises:
+        Unavailable: a sink is down; the next run tries again.
+    """
+    if problems := [f"{one['sink']}: {one['problem']}" for one in done if one["problem"]]:
+        raise Unavailable("audit_sink", " ".join(problems))
+    counts = {name: sum(one[name] for one in done) for name in ("delivered", "set_aside")}
+    return DeliveryOutcome(sinks=len(done), **counts)
 
 
 def ended(outcome: _Promoted) -> _Promoted:

@@ -5,6 +5,7 @@ from prefect import flow
 from aiinfra_core.domain.promotion import PromotionRequest
 from flows.outcomes import PromotionOutcome, ended, promoted
 from tasks.promotion import apply_promotion, decide, request_promotion, sign_manifest, verify_artifact
+from tasks.publication import publish_history
 from tasks.registration import find_artifact
 from tasks.summaries import summarise_promotion
 
@@ -19,6 +20,7 @@ def promote(request: PromotionRequest) -> PromotionOutcome:
     promotion = apply_promotion(promotion_id)
     artifact = find_artifact(str(promotion.artifact_id))
     summarise_promotion(promotion, artifact)
+    publish_history()
     return ended(promoted(promotion, artifact))
 
 

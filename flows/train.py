@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.outcomes import TrainingOutcome, trained
 from flows.requests import TrainingRequest
+from tasks.publication import publish_history
 from tasks.summaries import summarise_training
 from tasks.training import request_training, run_training
 
@@ -14,6 +15,7 @@ def train(request: TrainingRequest) -> TrainingOutcome:
     job_id = request_training(request.spec, request.requested_by, request.request_id)
     job = run_training(job_id)
     summarise_training(job)
+    publish_history()
     return trained(job)
 
 

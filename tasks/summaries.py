@@ -11,6 +11,7 @@ from uuid import UUID
 from prefect import get_client, task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from aiinfra_core.audit_log.check import History
@@ -78,8 +79,18 @@ def summarise_promotion(promotion: Promotion, artifact: Artifact) -> None:
 @task(cache_policy=NO_CACHE)
 def summarise_verification(history: History, steps: Sequence[Step]) -> None:
     """Show what was checked and what was found."""
-    facts = {"events": history.events, "waiting to be chained": history.waiting, "findings in the history": len(history.findings)}
+    facts = {
+        "events": history.events,
+        "checked from": history.since,
+        "checkpoints": history.checkpoints,
+        "waiting to be chained": history.waiting,
+        "findings in the history": history.broken,
+        "first finding at": history.findings[0].place if history.findings else None,
+        "notes": "; ".join(history.notes) or None,
+    }
     _summary("verification", "Verification", facts)
+    for finding in history.findings:
+        get_run_logger().error("The history does not verify at %s: %s", finding.place, finding.problem)
     checks = [{"check": step.name, "passed": step.passed, "detail": step.detail} for step in steps]
     findings = [{"check": finding.place, "passed": False, "detail": finding.problem} for finding in history.findings]
     if rows := checks + findings:

@@ -9,9 +9,9 @@ import pytest
 from aiinfra_core import database
 from aiinfra_core.embedded import postgres, prefect_server
 
-pytest_plugins = ["tests.simulators.postgres", "tests.simulators.prefect_api"]
+pytest_plugins = ["tests.simulators.postgres", "tests.simulators.prefect_api", "tests.simulators.softhsm", "tests.simulators.signers"]
 
-_SETTINGS = ("AI_INFRA_", "AWS_", "REQUIRE_", "XDG_")
+_SETTINGS = ("AI_INFRA_", "AWS_", "BAO_", "REQUIRE_", "VAULT_", "XDG_")
 
 
 @pytest.fixture(autouse=True)

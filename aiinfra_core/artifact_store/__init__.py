@@ -5,8 +5,8 @@ An artifact is a file or a directory of files under a key below the configured r
 digest over its files is exactly what Go's dirhash gives; `cd NAME && sha256sum --strict -c ../NAME.SHA256SUMS` checks it, and
 the SHA-256 of `NAME.SHA256SUMS` is the directory's checksum. A directory without its sums is unfinished and is not there.
 
-`local` and `s3` hold the bytes, `streams` hashes them on their way, `reading` judges what is there. Which digest
-belongs to which model does not live here.
+`local` and `s3` hold the bytes, `streams` hashes them on their way, `reading` judges what is there, `objects` keeps small
+records of ours under names of ours. Which digest belongs to which model does not live here.
 """
 
 import errno
@@ -46,9 +46,18 @@ def location(settings: Settings) -> Location:
     Raises:
         Misconfigured: the root is missing or is neither `file:///dir` nor `s3://bucket[/prefix]`, or the endpoint is no URL.
     """
-    root, endpoint = (settings.artifact_root or "").rstrip("/"), settings.s3_endpoint_url
+    return location_at(settings, settings.artifact_root or "", "AI_INFRA_ARTIFACT_ROOT")
+
+
+def location_at(settings: Settings, root: str, named: str) -> Location:
+    """Return another place of the same kinds, on the same S3 endpoint; `named` is the setting or option it was given by.
+
+    Raises:
+        Misconfigured: as `location`.
+    """
+    root, endpoint = root.rstrip("/"), settings.s3_endpoint_url
     if not (_S3_ROOT.fullmatch(root) or root.startswith("file:///")) or set(root) & set("?#"):
-        raise Misconfigured("AI_INFRA_ARTIFACT_ROOT must be file:///directory or s3://bucket/prefix.")
+        raise Misconfigured(f"{named} must be file:///directory or s3://bucket/prefix.")
     if endpoint is not None and (urlsplit(endpoint).scheme not in ("http", "https") or "@" in endpoint):
         raise Misconfigured("AI_INFRA_S3_ENDPOINT_URL must be an http or https URL without credentials in it.")
     return Location(root, endpoint)
@@ -64,8 +73,8 @@ def put(location: Location, source: Path, key: str) -> StoredArtifact:
         Conflict: something else is at the key; it is left as it is.
         Unavailable: the store cannot be reached, refuses, or is full.
     """
-    uri, store = f"{location.root}/{_checked_key(key)}", _store(location)
-    with _reported(location):
+    uri, store = f"{location.root}/{checked_key(key)}", store_of(location)
+    with reported(location):
         names = _names(source)
         _refuse_nesting(store, key)
         if store.kind(key) is None:
@@ -84,9 +93,9 @@ def put_bytes(location: Location, data: bytes, prefix: str, suffix: str) -> str:
         Unavailable: the store cannot be reached, refuses, or is full.
     """
     checksum = checksums.sha256_hex(data)
-    key = _checked_key(f"{prefix}/{checksum}{suffix}")
-    uri, store = f"{location.root}/{key}", _store(location)
-    with _reported(location):
+    key = checked_key(f"{prefix}/{checksum}{suffix}")
+    uri, store = f"{location.root}/{key}", store_of(location)
+    with reported(location):
         if store.kind(key) is None:
             try:
                 store.put_file(key, streams.of_bytes(data))
@@ -108,8 +117,8 @@ def measure(location: Location, uri: str) -> StoredArtifact:
         Unavailable: the store cannot be reached or refuses.
     """
     key = _key_of(location, uri)
-    with _reported(location):
-        return reading.measure(_store(location), uri, key)
+    with reported(location):
+        return reading.measure(store_of(location), uri, key)
 
 
 def verify(location: Location, uri: str, checksum: str) -> StoredArtifact:
@@ -132,9 +141,9 @@ def fetch(location: Location, uri: str, checksum: str, destination: Path) -> Non
         Conflict: the destination exists.
         DigestMismatch, BadInput, NotFound, Unavailable: as `verify`.
     """
-    key, store, final = _key_of(location, uri), _store(location), destination.absolute()
+    key, store, final = _key_of(location, uri), store_of(location), destination.absolute()
     _checked_digest(checksum)
-    with _reported(location):
+    with reported(location):
         kind = reading.kind_at(store, uri, key)
         try:
             with local.building(final) as partial:
@@ -151,9 +160,9 @@ def read_bytes(location: Location, uri: str, checksum: str, limit: int = SMALL_B
         BadInput: it is larger, or a directory.
         DigestMismatch, NotFound, Unavailable: as `verify`.
     """
-    key, store = _key_of(location, uri), _store(location)
+    key, store = _key_of(location, uri), store_of(location)
     _checked_digest(checksum)
-    with _reported(location):
+    with reported(location):
         if reading.kind_at(store, uri, key) is not DigestKind.FILE:
             raise BadInput(f"{uri} is a directory; fetch it instead.")
         data = reading.read(store, uri, key, limit)
@@ -161,7 +170,8 @@ def read_bytes(location: Location, uri: str, checksum: str, limit: int = SMALL_B
     return data
 
 
-def _store(location: Location) -> reading.Store:
+def store_of(location: Location) -> reading.Store:
+    """Return what holds the bytes of a location; for the rooms of this package."""
     if location.root.startswith("file://"):
         return local.LocalStore(Path(unquote(location.root.removeprefix("file://"))))
     from aiinfra_core.artifact_store.s3 import S3Store  # s3fs takes a second to import: only where it is used
@@ -170,7 +180,12 @@ def _store(location: Location) -> reading.Store:
     return S3Store(bucket, f"{prefix}/" if prefix else "", location.endpoint_url)
 
 
-def _checked_key(key: str) -> str:
+def checked_key(key: str) -> str:
+    """Return the key if it may name something in a store.
+
+    Raises:
+        BadInput: it may not.
+    """
     if not _KEY.fullmatch(key) or len(key) > 900 or key.endswith(checksums.SUMS_SUFFIX):
         raise BadInput(f"{key!r} cannot name an artifact; use letters, digits and ._=+@- in parts divided by a slash.")
     return key
@@ -179,7 +194,7 @@ def _checked_key(key: str) -> str:
 def _key_of(location: Location, uri: str) -> str:
     if not uri.startswith(location.root + "/"):
         raise BadInput(f"{uri!r} is not below the artifact root {location.root}; store the artifact there first.")
-    return _checked_key(uri.removeprefix(location.root + "/"))
+    return checked_key(uri.removeprefix(location.root + "/"))
 
 
 def _checked_digest(checksum: str) -> None:
@@ -233,7 +248,8 @@ def _refuse_other(uri: str, found: str, wanted: str) -> None:
 
 
 @contextmanager
-def _reported(location: Location) -> Iterator[None]:
+def reported(location: Location) -> Iterator[None]:
+    """Turn what the operating system says about a location into the product's errors; for the rooms of this package."""
     try:
         yield
     except FileNotFoundError as error:

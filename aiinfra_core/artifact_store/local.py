@@ -47,6 +47,19 @@ class LocalStore:
         """Return the relative paths of the files of a directory, byte-sorted."""
         return streams.files_below(self._inside(key))
 
+    def children(self, folder: str) -> Iterator[str]:
+        """Yield the names directly below a folder (empty, or ending in `/`), in no order; those of folders end in `/`.
+
+        What a killed writer left half-way is not there.
+        """
+        place = self._inside(folder.rstrip("/"))
+        if place.is_dir():
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if not (is_folder and entry.name.startswith(".") and entry.name.endswith(".partial")):
+                        yield entry.name + "/" * is_folder
+
     def opened(self, key: str) -> AbstractContextManager[Stream]:
         """Open the file at a key, or one inside a directory, for reading."""
         return streams.of_file(self._inside(key))
@@ -200,7 +213,7 @@ def _sums_beside(path: Path) -> Path:
 def _make_directories(directory: Path) -> None:
     if directory.is_dir():
         return
-    if os.path.lexists(directory):
+    if os.path.lexists(directory) and not directory.is_dir():  # another writer may have made it between the two looks
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
     _make_directories(directory.parent)
     directory.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 Works on any store by checked key; where the bytes lie and which digest was expected does not live here.
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,10 @@ class Store(Protocol):
 
     def files(self, key: str) -> list[str]:
         """Return the relative paths of the files of a directory, byte-sorted."""
+        ...
+
+    def children(self, folder: str) -> Iterator[str]:
+        """Yield the names directly below a folder, in no order; those of folders end in `/`."""
         ...
 
     def opened(self, key: str) -> AbstractContextManager[Stream]:

@@ -72,6 +72,13 @@ class S3Store:
         names = [item["Key"].removeprefix(folder) for page in pages for item in page.get("Contents", ())]
         return sorted(map(checksums.checked_path, names), key=str.encode)
 
+    def children(self, folder: str) -> Iterator[str]:
+        """Yield the names directly below a folder (empty, or ending in `/`), in no order; those of folders end in `/`."""
+        place = self.prefix + folder
+        for page in self._pages("list_objects_v2", {"NextContinuationToken": "ContinuationToken"}, Prefix=place, Delimiter="/"):
+            yield from (item["Prefix"].removeprefix(place) for item in page.get("CommonPrefixes", ()))
+            yield from (item["Key"].removeprefix(place) for item in page.get("Contents", ()))
+
     @contextmanager
     def opened(self, key: str) -> Iterator[Stream]:
         """Open the object at a key, or one inside a directory, for reading."""
@@ -186,14 +193,14 @@ class S3Store:
         return True
 
     @retry(retry=retry_if_exception_type(BrokenBody), stop=stop_after_attempt(3), reraise=True)
-    def _body(self, key: str, start: int, end: int) -> bytes:
-        answer = self._call("get_object", Key=self.prefix + key, Range=f"bytes={start}-{end - 1}")
+    def _body(self, key: str, start: int, end: int, **version: str) -> bytes:
+        answer = self._call("get_object", Key=self.prefix + key, Range=f"bytes={start}-{end - 1}", **version)
         data: bytes = sync(_filesystem(self.endpoint_url, os.getpid()).loop, answer["Body"].read)
         return data
 
-    def _range(self, key: str, start: int, end: int) -> bytes:
+    def _range(self, key: str, start: int, end: int, **version: str) -> bytes:
         try:
-            return self._body(key, start, end)
+            return self._body(key, start, end, **version)
         except FileNotFoundError:
             raise
         except _TRANSPORT_ERRORS as error:

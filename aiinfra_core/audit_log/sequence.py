@@ -1,29 +1,33 @@
 """Drain the outbox into the signed hash chain, one sequencer at a time, in batches.
 
-The signer is asked outside any transaction, under a session lock: a slow key service never holds rows.
+The signer is asked outside any transaction, under a session lock: a slow key service never holds rows. Of many writers at most one waits
+for that lock; it takes along what the others have committed (docs/adr/0008).
 """
 
 import base64
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from aiinfra_core import database
+from aiinfra_core.audit_log.turns import turn_in_process
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.settings import Settings
-from aiinfra_core.signing.signer import Signer, sign_verified
+from aiinfra_core.signing.signer import Signer, sign_many
 from aiinfra_core.tables import audit_outbox
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+MOST_WAITING = 100
+"""With more events than that in the outbox writers wait for their turn all the same, so that they do not outrun the sequencer."""
 MOST_REFUSALS = 3
-_LOCK_KEY = 0x41554449  # "AUDI"
+_LOCKS = {"turn": 0x41554449, "next": 0x4155444A}  # "AUDI", "AUDJ"
 _PENDING = text(
     f"""
     SELECT waiting.id, waiting.payload::text AS payload, head.seq, head.hash, head.created_at
@@ -32,16 +36,19 @@ _PENDING = text(
     ORDER BY waiting.id LIMIT {BATCH}
     """  # noqa: S608 - a constant of ours
 )
-# Takes the lock, if it is free, and reads in one round trip. Between its snapshot and the lock another sequencer may have ended: then
-# the chain refuses the same place twice, and it is read again.
-_TRY_LOCK_AND_PENDING = text(
+# Takes the turn, if it is free, and reads in one round trip; if it is not, the place of the next in line, if that is free. Between its
+# snapshot and the turn another sequencer may have ended: then the chain refuses the same place twice, and it is read again.
+_TRY_TURN_AND_PENDING = text(
     f"""
-    WITH mine AS MATERIALIZED (SELECT pg_try_advisory_lock(:key) AS locked)
-    SELECT mine.locked, pending.* FROM mine LEFT JOIN ({_PENDING.text}) AS pending ON mine.locked ORDER BY pending.id
+    WITH mine AS MATERIALIZED (SELECT pg_try_advisory_lock(:turn) AS locked),
+      line AS MATERIALIZED (SELECT locked, CASE WHEN locked THEN false ELSE pg_try_advisory_lock(:next) END AS next FROM mine)
+    SELECT line.locked, line.next, NOT locked AND NOT next AND EXISTS (SELECT FROM audit_outbox OFFSET {MOST_WAITING}) AS behind, pending.*
+    FROM line LEFT JOIN ({_PENDING.text}) AS pending ON line.locked ORDER BY pending.id
     """  # noqa: S608 - as above
 )
-_LOCK = text("SELECT pg_advisory_lock(:key)")
-_UNLOCK = text("SELECT pg_advisory_unlock(:key)")
+_TAKE_TURN = text("SELECT pg_advisory_lock(:turn)")
+_LEAVE_LINE = text("SELECT pg_advisory_unlock(:next)")
+_UNLOCK = text("SELECT pg_advisory_unlock_all()")
 # One statement, so that an event is in the chain or in the outbox, never in both or neither.
 _CHAIN = text(
     """
@@ -55,20 +62,24 @@ _CHAIN = text(
 )
 
 
-def sequence_pending(settings: Settings, signer: Signer) -> int:
+def sequence_pending(settings: Settings, signer: Signer, *, wait: bool = True) -> int:
     """Chain and sign every event now waiting in the outbox; return how many.
 
-    Killed at any point, the rest waits in the outbox for the next call; no event is lost or chained twice.
+    Killed at any point, the rest waits in the outbox for the next call; no event is lost or chained twice. Without `wait`, they may be
+    left to a caller that waits for its turn already.
 
     Raises:
         Unavailable: the database or the signer cannot be reached.
     """
     with database.autocommit(settings) as connection:
+        holds = True
         try:
-            return _drain(connection, signer)
+            pending = _pending(connection, wait)
+            holds = pending is not None
+            return 0 if pending is None else _drain(connection, pending, signer)
         finally:
-            if not (connection.invalidated or connection.closed):
-                connection.execute(_UNLOCK, {"key": _LOCK_KEY})
+            if holds and not (connection.invalidated or connection.closed):
+                connection.execute(_UNLOCK)
 
 
 def waiting(tx: Connection) -> int:
@@ -77,15 +88,33 @@ def waiting(tx: Connection) -> int:
 
 
 def sequence_quietly(settings: Settings, signer: Callable[[Settings], Signer]) -> None:
-    """Sequence what waits; when that cannot be done now, log it and leave the events for the next call."""
+    """See that what was committed before this call is sequenced, by this caller or by one that waits for its turn already.
+
+    When it cannot be done now, log it and leave the events for the next call.
+    """
     try:
-        sequence_pending(settings, signer(settings))
+        with turn_in_process(database.url(settings)) as mine:
+            if mine:
+                sequence_pending(settings, signer(settings), wait=False)
     except Unavailable as error:
         logger.warning("Audit events wait in the outbox: %s", error)
 
 
-def _drain(connection: Connection, signer: Signer) -> int:
-    pending = _lock_and_read(connection)
+# Of many callers one has the turn, one waits, and the others go: the one that waits reads the outbox only after it has left the line, so
+# what was committed by those who found it there is seen.
+def _pending(connection: Connection, wait: bool) -> Sequence[Row[Any]] | None:
+    rows = connection.execute(_TRY_TURN_AND_PENDING, _LOCKS).all()
+    if rows[0].locked:
+        return [row for row in rows if row.id is not None]
+    if not (rows[0].next or rows[0].behind or wait):
+        return None
+    connection.execute(_TAKE_TURN, _LOCKS)
+    if rows[0].next:
+        connection.execute(_LEAVE_LINE, _LOCKS)
+    return connection.execute(_PENDING).all()
+
+
+def _drain(connection: Connection, pending: Sequence[Row[Any]], signer: Signer) -> int:
     sequenced = refused = 0
     while pending:
         try:
@@ -99,24 +128,24 @@ def _drain(connection: Connection, signer: Signer) -> int:
     return sequenced
 
 
-def _lock_and_read(connection: Connection) -> Sequence[Row[Any]]:
-    rows = connection.execute(_TRY_LOCK_AND_PENDING, {"key": _LOCK_KEY}).all()
-    if rows[0].locked:
-        return [row for row in rows if row.id is not None]
-    connection.execute(_LOCK, {"key": _LOCK_KEY})
-    return connection.execute(_PENDING).all()
-
-
 def _chain(connection: Connection, pending: Sequence[Row[Any]], signer: Signer) -> None:
     last = pending[0]
     head = Head() if last.seq is None else Head(last.seq, last.hash, last.created_at)
-    events = list(_signed(head, [row.payload for row in pending], signer))
+    events = _signed(_followed(head, [row.payload for row in pending]), signer)
     connection.execute(_CHAIN, {"events": json.dumps(events, default=str), "drained": [row.id for row in pending]})
 
 
-def _signed(head: Head, payloads: list[str], signer: Signer) -> Iterator[dict[str, Any]]:
+def _followed(head: Head, payloads: Sequence[str]) -> Iterator[dict[str, Any]]:
     for payload in payloads:
         event = follow(head, payload)
-        signature = sign_verified(signer, bytes.fromhex(event["hash"]))
-        yield event | {"signature": base64.b64encode(signature).decode(), "signer_id": signer.signer_id}
+        yield event
         head = head_after(event)
+
+
+def _signed(events: Iterable[dict[str, Any]], signer: Signer) -> list[dict[str, Any]]:
+    following = list(events)
+    signatures = sign_many(signer, [bytes.fromhex(event["hash"]) for event in following])
+    return [
+        event | {"signature": base64.b64encode(signature).decode(), "signer_id": signer.signer_id}
+        for event, signature in zip(following, signatures, strict=True)
+    ]

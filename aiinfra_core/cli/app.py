@@ -30,8 +30,13 @@ COMMANDS = {
         "servers:init",
         """Make what this machine needs: the home folder, the embedded PostgreSQL, a development key. Safe to repeat.
 
-        Parts that are configured (AI_INFRA_DATABASE_URL, AI_INFRA_SIGNER_KEY_B64, ...) are used and not made.""",
-        ("aiinfra init",),
+        Parts that are configured (AI_INFRA_DATABASE_URL, AI_INFRA_SIGNER_KEY_B64, ...) are used and not made. With --production, make a
+        folder for a production installation instead: a key for each purpose, a trust root, an environment file to fill in.""",
+        (
+            "aiinfra init",
+            r"""aiinfra init --production --out production --log models.example/audit --signer 'audit=vault:audit?public-key=BASE64' \
+      --root-key file:alice.key --root-key BASE64_OF_BOB --threshold 2""",
+        ),
     ),
     "status": Command(
         "status:status",
@@ -76,12 +81,30 @@ COMMANDS = {
         ("aiinfra promote rain --to staging", "aiinfra promote rain:1 --to prod --metric quality=0.9"),
     ),
     "models": Command("models:models", "Look at registered models."),
+    "bom": Command(
+        "bom:bom",
+        """Print a model's bill of materials (CycloneDX ML-BOM, JSON): what it was made of, how it scored, what vouches for it.
+
+        The same records give the same bytes.""",
+        ("aiinfra bom rain", "aiinfra bom rain@prod --out rain.cdx.json"),
+    ),
     "verify": Command(
         "verifying:verify",
-        "Check one artifact and all that is recorded about it, or, without a reference, the whole history.",
-        ("aiinfra verify", "aiinfra verify rain@prod"),
+        """Check an export directory with a pinned root of trust; or what is recorded here about an artifact, or the whole history.
+
+        A directory is verified without any settings, database or network.""",
+        ("aiinfra verify rain-2026 --trust-root 1.root.json", "aiinfra verify", "aiinfra verify rain@prod"),
     ),
-    "keys": Command("keys:keys", "Make a signing key, or show whose signatures count."),
+    "export": Command(
+        "exporting:export",
+        """Write everything an auditor needs about a model into one new directory, to be verified offline with a pinned root of trust.
+
+        It appears whole or not at all, and only after it verified.""",
+        ("aiinfra export rain@prod --out rain-2026", "aiinfra export rain:1 --out rain-1 --since last-checkpoint"),
+    ),
+    "audit": Command("auditing:audit", "Re-check, publish and deliver the audit log."),
+    "keys": Command("keys:keys", "Make a signing key, show whose signatures count, or check that the signers sign."),
+    "trust": Command("trusting:trust", "Say whose signatures count: make, change, rotate, show and publish the trust root."),
     "migrate": Command("servers:migrate", "Apply the migrations the database lacks.", ("aiinfra migrate", "aiinfra migrate --roles")),
     "up": Command(
         "servers:up",
@@ -97,6 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = aiinfra()(arguments, exit_on_error=False, print_error=False)
         sys.stdout.flush()
+        _publish_what_was_written()
         return ExitCode.OK if code is None else int(code)
     except CycloptsError as error:
         words = " ".join(("aiinfra", *(error.command_chain or ())))
@@ -128,6 +152,12 @@ def aiinfra() -> App:
         more = {"help_epilogue": examples(*command.examples)} if command.examples else {}
         app.command(f"aiinfra_core.cli.{command.place}", name=name, help=command.does, sort_key=order, **more)
     return app
+
+
+def _publish_what_was_written() -> None:
+    keeping_up = sys.modules.get("aiinfra_core.audit_log.keeping_up")  # a command that wrote has imported it; the others start fast
+    if keeping_up is not None:
+        keeping_up.at_the_end()
 
 
 def _version() -> str:

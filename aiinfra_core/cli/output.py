@@ -13,8 +13,19 @@ from typing import Annotated, Any, TextIO
 from cyclopts import Parameter
 from pydantic import BaseModel
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 AsJson = Annotated[bool, Parameter(name="--json", negative=(), show_default=False, help="Print one JSON value and nothing else.")]
 
@@ -79,6 +90,33 @@ def working(what: str) -> Iterator[Callable[[str], None]]:
     with Progress(*columns, console=console, transient=True) as progress:
         progress.add_task(printable(what), total=None)
         yield lambda line: progress.console.print(printable(line), soft_wrap=True)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far something has come; give a function that is told what is counted, how many of it are done and of how many."""
+    console = _console(sys.stderr)
+    if not console.is_terminal:
+        with working(what):
+            yield lambda _counted, _done, _of: None
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), _Rate(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def count(counted: str, done: int, of: int) -> None:
+            if counted not in tasks:
+                tasks[counted] = progress.add_task(printable(f"{what}: {counted}"), total=of)
+            progress.update(tasks[counted], completed=done, total=of)
+
+        yield count
+
+
+class _Rate(ProgressColumn):
+    """How many are done in a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
 
 
 def printable(text: str) -> str:

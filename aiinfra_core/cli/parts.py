@@ -1,7 +1,5 @@
 """The settings of the environment with every part running, for commands that need them all."""
 
-from pathlib import Path
-
 from aiinfra_core.cli.output import working
 from aiinfra_core.embedded import development_key, postgres
 from aiinfra_core.embedded.defaults import current_settings
@@ -43,6 +41,5 @@ def refuse_unmigrated(database_url: str) -> None:
 
 
 def signs_with_development_key(settings: Settings) -> bool:
-    """Say whether the signer of filled-in settings is a development key."""
-    scheme, _, path = (settings.signer_uri or "").partition(":")
-    return scheme == "file" and development_key.is_development_key(Path(path.removeprefix("//")).expanduser())
+    """Say whether a signer of filled-in settings is a development key."""
+    return any(uri is not None and development_key.is_named_by(uri) for uri in settings.signer_uris)

@@ -10,32 +10,58 @@ from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next,
 from aiinfra_core.cli.parts import signs_with_development_key, started_parts
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.embedded import development_key, postgres, prefect_server
-from aiinfra_core.errors import Misconfigured
-from aiinfra_core.keys import configured_signer
+from aiinfra_core.errors import BadInput, Misconfigured
+from aiinfra_core.keys import loaded_signer
 from aiinfra_core.migrate import grant_roles, pending
 from aiinfra_core.migrate import migrate as apply_missing
 from aiinfra_core.settings import Settings
 
 
-def init(*, as_json: AsJson = False) -> None:
+def init(
+    *,
+    production: Annotated[bool, Parameter(negative=(), show_default=False, help="Prepare a production installation in --out.")] = False,
+    out: Annotated[Path | None, Parameter(help="A new folder for its keys, trust root and environment file.")] = None,
+    signer: Annotated[list[str] | None, Parameter(negative=(), metavar="PURPOSE=URI", help="A signer that is there already.")] = None,
+    root_key: Annotated[list[str] | None, Parameter(negative=(), metavar="URI|KEY", help="Who holds the trust root.")] = None,
+    threshold: Annotated[int, Parameter(help="How many root keys must sign a root.")] = 1,
+    targets_key: Annotated[str | None, Parameter(help="URI of the signer of trust changes.")] = None,
+    owner: Annotated[str, Parameter(help="Who holds the signers' keys.")] = "operator",
+    log: Annotated[str | None, Parameter(help="The audit log's name; without it AI_INFRA_LOG_ORIGIN.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """Make the home folder, the embedded database and the development key, as far as they are needed and missing."""
+    if production or out or signer or root_key:
+        from aiinfra_core.cli.production import init_production  # imported late: TUF takes a while
+
+        if not production or out is None:
+            raise BadInput("A production installation is prepared with --production and --out DIR.")
+        return init_production(
+            out,
+            signers=signer or (),
+            root_keys=root_key or (),
+            threshold=threshold,
+            targets_key=targets_key,
+            owner=owner,
+            log=log,
+            as_json=as_json,
+        )
     asked = Settings()
     before = _there(asked)
     settings = started_parts()
     made = [name for name, was_there in before.items() if not was_there and _there(asked)[name]]
-    signer = configured_signer(settings, Purpose.PROMOTION)
+    promoter = loaded_signer(settings, Purpose.PROMOTION)
     lacking = pending(settings.database_url.get_secret_value()) if settings.database_url else []
     facts = {
         "home": str(settings.home),
         "database": "embedded" if asked.database_url is None else "configured",
         "artifactRoot": settings.artifact_root,
-        "signerId": signer.signer_id,
+        "signerId": promoter.signer_id,
         "developmentKey": signs_with_development_key(settings),
     }
     if as_json:
         return say_json({**facts, "made": made, "pendingMigrations": lacking})
     say(f"Made: {', '.join(made)}." if made else "Everything was there already.")
-    say_fields({"home": facts["home"], "database": facts["database"], "artifacts": facts["artifactRoot"], "signer": signer.signer_id})
+    say_fields({"home": facts["home"], "database": facts["database"], "artifacts": facts["artifactRoot"], "signer": promoter.signer_id})
     return say_next("aiinfra migrate" if lacking else "aiinfra train --help")
 
 

@@ -13,7 +13,7 @@ from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.embedded import postgres, prefect_server
 from aiinfra_core.embedded.defaults import current_settings
 from aiinfra_core.errors import Unavailable
-from aiinfra_core.keys import configured_signer
+from aiinfra_core.keys import loaded_signer
 from aiinfra_core.migrate import pending
 from aiinfra_core.registry import artifacts, promotions
 from aiinfra_core.settings import Settings
@@ -69,9 +69,9 @@ def _recorded(settings: Settings) -> dict[str, Any]:
 
 
 def _signer(settings: Settings) -> dict[str, Any] | None:
-    if not (settings.signer_uri or settings.signer_key_b64 or settings.kms_endpoint):
+    if not all(settings.signer_uris):
         return None
-    signer = configured_signer(settings, Purpose.PROMOTION)
+    signer = loaded_signer(settings, Purpose.PROMOTION)
     return {"signerId": signer.signer_id, "keyid": signer.public_key.keyid, "development": signs_with_development_key(settings)}
 
 

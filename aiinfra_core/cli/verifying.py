@@ -1,49 +1,43 @@
-"""`verify`: each check in a line, and what is wrong named."""
+"""`verify`: an export directory alone, or what this installation has recorded. Which of both is told by what was typed."""
 
-from aiinfra_core.audit_log.check import History
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
 from aiinfra_core.cli.exit_codes import ExitCode
-from aiinfra_core.cli.output import AsJson, say, say_json, say_table, working
-from aiinfra_core.cli.parts import running_parts
-from aiinfra_core.cli.typed import Reference, reference
-from aiinfra_core.settings import Settings
-from aiinfra_core.verifying import verify_history, verify_model
+from aiinfra_core.cli.output import AsJson
+from aiinfra_core.errors import BadInput
+from aiinfra_core.evidence import bundle
 
 
-def verify(artifact: Reference | None = None, /, *, as_json: AsJson = False) -> ExitCode:
-    """Check what is recorded about an artifact, or the whole history."""
-    settings = running_parts()
-    sound = _whole_history(settings, as_json) if artifact is None else _one(settings, artifact, as_json)
-    return ExitCode.OK if sound else ExitCode.EVIDENCE_BROKEN
+def verify(
+    what: Annotated[
+        str | None, Parameter(help="An export directory; or MODEL, MODEL:VERSION, MODEL@ENVIRONMENT or an artifact's id.")
+    ] = None,
+    /,
+    *,
+    trust_root: Annotated[Path | None, Parameter(help="For a directory: the N.root.json you got by a way you trust.")] = None,
+    last_checkpoint: Annotated[Path | None, Parameter(help="The checkpoint you kept last time; the log must continue it.")] = None,
+    last_targets: Annotated[Path | None, Parameter(help="The targets.json you kept last time; the trust must not be older.")] = None,
+    current: Annotated[bool, Parameter(negative=(), show_default=False, help="Ask also whether it is current now.")] = False,
+    max_age: Annotated[
+        str | None, Parameter(help="With --current: how old the export may be, such as 90m, 24h (the default) or 7d.")
+    ] = None,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Check an export directory alone; or what is recorded here about an artifact, or the whole history."""
+    is_export = what is not None and bundle.is_export(Path(what))
+    offline = {"--last-checkpoint": last_checkpoint, "--last-targets": last_targets, "--current": current or None, "--max-age": max_age}
+    # Each way imports only its own: without a database a directory is verified without what one needs.
+    if trust_root is not None or is_export:
+        from aiinfra_core.cli.verifying_export import verify_export
 
+        if what is None or trust_root is None:
+            raise BadInput("An export is verified with both: aiinfra verify DIR --trust-root N.root.json")
+        return verify_export(Path(what), trust_root, last_checkpoint, last_targets, current, max_age, as_json)
+    if given := [name for name, value in offline.items() if value is not None]:
+        raise BadInput(f"{given[0]} is for an export directory: aiinfra verify DIR --trust-root N.root.json")
+    from aiinfra_core.cli.verifying_recorded import verify_recorded
 
-def _one(settings: Settings, text: str, as_json: bool) -> bool:
-    with working(f"Verifying {text}"):
-        artifact, steps = verify_model(settings, reference(settings, text))
-    sound = all(step.passed for step in steps)
-    if as_json:
-        shown = [{"name": step.name, "passed": step.passed, "detail": step.detail} for step in steps]
-        say_json({"verified": sound, "artifact": artifact, "steps": shown})
-        return sound
-    say_table(("CHECK", "", "FOUND"), [(step.name, "ok" if step.passed else "BROKEN", step.detail) for step in steps])
-    say(f"{artifact.model}:{artifact.version} {'verifies' if sound else 'does not verify'}.")
-    return sound
-
-
-def _whole_history(settings: Settings, as_json: bool) -> bool:
-    with working("Verifying the whole history"):
-        history = verify_history(settings)
-    sound = not history.findings
-    if as_json:
-        findings = [{"place": finding.place, "problem": finding.problem} for finding in history.findings]
-        say_json({"verified": sound, "events": history.events, "waiting": history.waiting, "findings": findings})
-    else:
-        _say_history(history)
-    return sound
-
-
-def _say_history(history: History) -> None:
-    waiting = f", {history.waiting} more wait to be chained" if history.waiting else ""
-    if history.findings:
-        say_table(("PLACE", "PROBLEM"), [(finding.place, finding.problem) for finding in history.findings])
-        return say(f"The history does not verify: {len(history.findings)} findings in {history.events} events{waiting}.")
-    return say(f"The history verifies: {history.events} events chained and signed, every row matches its last event{waiting}.")
+    return verify_recorded(what, as_json)

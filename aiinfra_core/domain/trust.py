@@ -60,3 +60,8 @@ class Trust(Record):
 def is_within(moment: datetime, key: TrustedKey) -> bool:
     """Return whether a moment lies in the key's time."""
     return (key.valid_from is None or key.valid_from <= moment) and (key.valid_until is None or moment < key.valid_until)
+
+
+def is_bounded(key: TrustedKey) -> bool:
+    """Return whether it depends on time or place in the log what the key's signature is worth."""
+    return (key.valid_from, key.valid_until, key.compromise) != (None, None, None)

@@ -23,7 +23,26 @@ def current_settings() -> Settings:
     if settings.production:
         _refuse_development_parts(settings)
         return settings
-    return settings.model_copy(update=_database(settings) | _artifacts(settings) | _signer(settings))
+    return settings.model_copy(update=_database(settings) | _without_database(settings))
+
+
+def settings_without_database() -> Settings:
+    """Return the settings of the environment with every missing part but the database filled in; nothing is started for them.
+
+    Raises:
+        Misconfigured: a setting is wrong.
+    """
+    settings = Settings()
+    return settings if settings.production else settings.model_copy(update=_without_database(settings))
+
+
+def trust_folder(home: Path) -> Path:
+    """Return where this home's own trust root is, made or not."""
+    return home / "trust"
+
+
+def _without_database(settings: Settings) -> dict[str, Any]:
+    return _artifacts(settings) | _signer(settings) | _trust(settings)
 
 
 def _database(settings: Settings) -> dict[str, Any]:
@@ -44,9 +63,14 @@ def _artifacts(settings: Settings) -> dict[str, Any]:
 
 
 def _signer(settings: Settings) -> dict[str, Any]:
-    if settings.signer_uri or settings.signer_key_b64 or settings.kms_endpoint:
+    if all(settings.signer_uris):
         return {}
     return {"signer_uri": f"file:{development_key.ensure(settings.home)}", "signer_id": settings.signer_id or DEVELOPMENT_SIGNER_ID}
+
+
+def _trust(settings: Settings) -> dict[str, Any]:
+    pinned = trust_folder(settings.home) / "1.root.json"
+    return {"trust_root": pinned} if settings.trust_root is None and pinned.is_file() else {}
 
 
 def _refuse_development_parts(settings: Settings) -> None:
@@ -54,13 +78,7 @@ def _refuse_development_parts(settings: Settings) -> None:
     needed = {
         "AI_INFRA_DATABASE_URL": settings.database_url is None or settings.database_url.get_secret_value() == postgres.database_url(home),
         "AI_INFRA_ARTIFACT_ROOT": not settings.artifact_root,
-        "AI_INFRA_KMS_ENDPOINT": not (settings.signer_uri or settings.signer_key_b64 or settings.kms_endpoint)
-        or _is_development_key(settings.signer_uri),
+        "AI_INFRA_KMS_ENDPOINT": any(uri is None or development_key.is_named_by(uri) for uri in settings.signer_uris),
     }
     if missing := [name for name, is_missing in needed.items() if is_missing]:
         raise Misconfigured(f"AI_INFRA_ENV=production takes no development default; set {', '.join(missing)}.")
-
-
-def _is_development_key(signer_uri: str | None) -> bool:
-    scheme, _, path = (signer_uri or "").partition(":")
-    return scheme == "file" and development_key.is_development_key(Path(path.removeprefix("//")).expanduser())

@@ -13,22 +13,24 @@ from pathlib import Path
 
 from aiinfra_core.embedded import processes
 from aiinfra_core.errors import Misconfigured
+from aiinfra_core.signing.uri import key_file
 
 MARK = "# development key: it was made without ceremony, anyone with this file can sign; production refuses it"
+ROOT_KEY = "development-root.key"
 
 
-def path_in(home: Path) -> Path:
+def path_in(home: Path, name: str = "development.key") -> Path:
     """Return where this home's development key is, made or not."""
-    return home / "development.key"
+    return home / name
 
 
-def ensure(home: Path) -> Path:
-    """Make the key unless it is there; return its path. Among racing starters one key wins and all get it.
+def ensure(home: Path, name: str = "development.key") -> Path:
+    """Make the key (or another of this name) unless it is there; return its path. Among racing starters one key wins and all get it.
 
     Raises:
         Misconfigured: the file can be read by others, or the folder cannot be written.
     """
-    path = path_in(processes.private_folder(home))
+    path = path_in(processes.private_folder(home), name)
     if not path.exists():
         _make(path)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
@@ -42,6 +44,12 @@ def is_development_key(path: Path) -> bool:
         return path.read_text(errors="replace").startswith(MARK.split(":")[0])
     except OSError:
         return False
+
+
+def is_named_by(signer_uri: str) -> bool:
+    """Say whether a signer URI names a file with the development mark."""
+    path = key_file(signer_uri)
+    return path is not None and is_development_key(path)
 
 
 def _make(path: Path) -> None:

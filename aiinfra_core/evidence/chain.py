@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 from aiinfra_core import canonical_json
 
 VERSION = 1
-_NAMESPACE = UUID("6f0f3d5c-6a0e-5b0d-9d8e-0a7c4f0e2b11")
+NAMESPACE = UUID("6f0f3d5c-6a0e-5b0d-9d8e-0a7c4f0e2b11")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ def follow(head: Head, payload: str) -> dict[str, Any]:
     moment = datetime.fromisoformat(event["time"])
     return {
         "seq": head.seq + 1,
-        "id": uuid5(_NAMESPACE, digest),
+        "id": uuid5(NAMESPACE, digest),
         "event_type": event["type"],
         "payload": payload,
         "prev_hash": head.hash,

@@ -16,6 +16,7 @@ MAX_SIGNATURES = 64
 _ED25519 = b"\x01"
 _LINE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _NAME = re.compile(r"[^\s+]+")
+_FORBIDDEN = re.compile(r"[\x00-\x09\x0b-\x1f\ud800-\udfff]")  # half a surrogate pair has no UTF-8
 _KEY_ID_BYTES = 4
 
 
@@ -50,7 +51,7 @@ def sign(text: str, name: str, signer: Signer) -> bytes:
     """Return the text as a note with the signer's verified signature under this key name.
 
     Raises:
-        BadInput: the text does not end with a newline or has control characters, or the name cannot name a key.
+        BadInput: the text does not end with a newline, has control characters or is too long, or the name cannot name a key.
         Unavailable: the signer gave no signature that verifies.
     """
     if not text.endswith("\n") or not _is_plain(text):
@@ -58,7 +59,10 @@ def sign(text: str, name: str, signer: Signer) -> bytes:
     if not _NAME.fullmatch(name) or not _is_plain(name):
         raise BadInput(f"{name!r} cannot name a key: no spaces, no plus sign.")
     line = base64.b64encode(key_id(name, signer.public_key) + sign_verified(signer, text.encode())).decode()
-    return f"{text}\n— {name} {line}\n".encode()
+    data = f"{text}\n— {name} {line}\n".encode()
+    if len(data) > MAX_NOTE_BYTES:
+        raise BadInput(f"A note of {len(data)} bytes is longer than {MAX_NOTE_BYTES}.")
+    return data
 
 
 def parse(data: bytes) -> Note:
@@ -118,4 +122,4 @@ def _signature(line: str) -> Signature:
 
 
 def _is_plain(text: str) -> bool:
-    return all(letter >= " " or letter == "\n" for letter in text)
+    return not _FORBIDDEN.search(text)

@@ -1,7 +1,7 @@
 """The shapes of what a statement may claim, one record per predicate type, under the names of the wire.
 
 Standard predicates (SLSA provenance, verification summary) ignore fields they do not know, as in-toto asks; our own refuse them.
-Building lives in `statements`, reading in `statement`.
+Building lives in `statements` and `confirmations`, reading in `statement`.
 """
 
 from typing import Annotated, Literal
@@ -24,8 +24,15 @@ BUILD_TYPE = "urn:ai-infra:build:training:v1"
 VERIFIER = "urn:ai-infra:verifier"
 PROMOTED_LEVEL = "AIINFRA_PROMOTED"
 
-Timestamp = Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")]
-WholeNumber = Annotated[str, StringConstraints(pattern=r"^(0|[1-9][0-9]*)$", max_length=40)]
+Timestamp = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"),
+    Field(description="UTC, RFC 3339, with microseconds and a Z."),
+]
+WholeNumber = Annotated[
+    str, StringConstraints(pattern=r"^(0|[1-9][0-9]*)$", max_length=40), Field(description="A whole number, as decimal text.")
+]
+ReproductionOutcome = Literal["identical", "within_tolerance", "different", "failed"]
 
 
 class Standard(BaseModel):
@@ -195,7 +202,7 @@ class Reproduction(Own):
     artifact_id: str
     model: str
     training_attestation: Sha256
-    outcome: Literal["identical", "within_tolerance", "different", "failed"]
+    outcome: ReproductionOutcome
     reproduced_checksum: Sha256 | None
     report_digest: Sha256
     reproduced_by: str

@@ -1,6 +1,6 @@
 """The frame of every claim: in-toto Statement v1 in RFC 8785 bytes, written and read.
 
-What each claim says lives in `statements` (builders) and `predicates` (shapes), signing in `dsse`.
+What each claim says lives in `statements` and `confirmations` (builders) and `predicates` (shapes), signing in `dsse`.
 """
 
 import re

@@ -1,7 +1,8 @@
 """One builder per claim: training, registration, evaluation, promotion. Each returns the payload bytes to sign.
 
-The frame around a claim and reading one live in `statement`, the shapes of the claims in `predicates`, signing in `dsse`. Fractional
-numbers and numbers that may be large are decimal strings, times are UTC with microseconds and a `Z`.
+Claims about these (reproduction, approval, export) are in `confirmations`. The frame around a claim and reading one live in `statement`,
+the shapes of the claims in `predicates`, signing in `dsse`. Fractional numbers and numbers that may be large are decimal strings, times
+are UTC with microseconds and a `Z`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ from typing import Any, TypeGuard
 from aiinfra_core import canonical_json
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.promotion import Decision
+from aiinfra_core.errors import NotFound
 from aiinfra_core.policy.question import Question
 
 SOURCE = "local"
@@ -14,7 +15,10 @@ _RULE = "evaluation.quality >= minimum"
 
 
 def decide(question: Question, minimum: float) -> Decision:
-    """Say yes if the evaluation's `quality` is a finite number and at least `minimum`; a missing or other value is a no."""
+    """Say yes if the evaluation's `quality` is a finite number and at least `minimum`; a missing or other value is a no.
+
+    The answer holds the policy itself, so that whoever sees the digest can be shown what it is of.
+    """
     quality = question.evaluation.get("quality")
     allowed = _is_score(quality) and quality >= minimum
     return Decision(
@@ -24,12 +28,29 @@ def decide(question: Question, minimum: float) -> Decision:
         reason=_reason(quality, minimum),
         source=SOURCE,
         policy_digest=policy_digest(minimum),
+        answer=_policy(minimum),
     )
 
 
 def policy_digest(minimum: float) -> str:
     """Return the hex SHA-256 of the canonical JSON of the rule and its minimum, as a decimal string."""
-    return sha256_hex(canonical_json.dumps({"rule": _RULE, "minimum": str(float(minimum))}))
+    return sha256_hex(canonical_json.dumps(_policy(minimum)))
+
+
+def policy_text(decision: Decision) -> bytes:
+    """Return the exact bytes that the policy digest of a decision is of.
+
+    Raises:
+        NotFound: the decision is not this gate's, or does not hold its policy.
+    """
+    text = canonical_json.dumps(decision.answer)
+    if decision.source != SOURCE or sha256_hex(text) != decision.policy_digest:
+        raise NotFound(f"The policy {decision.policy_digest} is kept by {decision.source} alone; ask there for its text.")
+    return text
+
+
+def _policy(minimum: float) -> dict[str, str]:
+    return {"rule": _RULE, "minimum": str(float(minimum))}
 
 
 # NaN fails both comparisons, and an integer too large for a float is still compared exactly.

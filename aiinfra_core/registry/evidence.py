@@ -1,20 +1,37 @@
-"""For each record: the envelope that is kept for it, and the statement it has to hold.
+"""For each record: the envelope that is kept for it, the statement it has to hold, and whose signature counts under it.
 
 The statement is made from the rows again, so that whoever changes a row has to explain a signature that says otherwise.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Text, bindparam, case, cast, select
 
+from aiinfra_core import canonical_json, checksums
+from aiinfra_core.audit_log.snapshot import snapshot
 from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
 from aiinfra_core.domain.training import DatasetRef, TrainingJob
-from aiinfra_core.errors import EvidenceBroken
+from aiinfra_core.domain.trust import Purpose, Trust, is_bounded
+from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import claims, dsse, statement
 from aiinfra_core.evidence.predicates import Promotion as PromotionManifest
+from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.registry import attestations, jobs
 from aiinfra_core.registry.dossier import Dossier
+from aiinfra_core.signing.public_key import PublicKey
+from aiinfra_core.tables import audit_events
+
+_FIRST_PAGE, _LARGEST_PAGE = 100, 10_000
+_MENTIONED = cast(audit_events.c.payload, Text).contains(bindparam("digest"))
+_NEXT_PAGE = (
+    select(audit_events.c.seq, audit_events.c.created_at, case((_MENTIONED, cast(audit_events.c.payload, Text))).label("mention"))
+    .where(audit_events.c.created_at >= bindparam("since"))
+    .order_by(audit_events.c.created_at)
+    .limit(bindparam("size"))
+)
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,49 @@ def of_promotion(known: Dossier) -> Kept:
     return Kept(known.manifest_envelope, claims.of_promotion(known.promotion, known.artifact, known.input_attestations, verified_at))
 
 
+def keys_that_count(
+    tx: Connection, trust: Trust, purpose: Purpose, envelope: bytes, *, at: datetime, environment: str | None = None
+) -> dict[str, PublicKey]:
+    """Return keyid -> key of those whose signature counts under a stored envelope.
+
+    The log is asked only where the signer's key has an end or a beginning, or is compromised: then its time and index decide, and
+    without an entry that took the envelope in it is as if it had been signed now.
+
+    Args:
+        tx: reads rows and log.
+        trust: whose signatures count.
+        purpose: of the statement.
+        envelope: the stored bytes.
+        at: when the row says it was kept; the log has it then or later.
+        environment: that it is about, where it is about one.
+
+    Raises:
+        EvidenceBroken: at `envelope` or `payload type`; it is no envelope.
+    """
+    signers = {signature.keyid for signature in dsse.parse(envelope).signatures}
+    if not any(is_bounded(entry) for entry in trust.keys if entry.keyid in signers):
+        return keys_for(trust, purpose, at=at, environment=environment)
+    index, moment = taken_in(tx, envelope, at) or (None, datetime.now(UTC))
+    return keys_for(trust, purpose, at=moment, index=index, environment=environment)
+
+
+def taken_in(tx: Connection, envelope: bytes, at: datetime) -> tuple[int, datetime] | None:
+    """Return where (from 0) and when the log took these exact envelope bytes in; None when it has not, or not since `at`.
+
+    Raises:
+        EvidenceBroken: at `envelope` or `payload type`; it is no envelope.
+    """
+    digest = checksums.sha256_hex(dsse.parse(envelope).payload)
+    kept = snapshot({"digest": digest, "envelope": envelope})
+    size = _FIRST_PAGE
+    while rows := tx.execute(_NEXT_PAGE, {"since": at, "digest": digest, "size": size}).all():
+        for row in rows:
+            if row.mention is not None and kept.items() <= _attestation_in(row.mention).items():
+                return row.seq - 1, row.created_at
+        at, size = rows[-1].created_at + timedelta(microseconds=1), min(size * 10, _LARGEST_PAGE)
+    return None
+
+
 def datasets_of(tx: Connection, artifact: Artifact, kind: EvaluationKind) -> tuple[DatasetRef, ...]:
     """Return the datasets an evaluation was measured on; none for a claim."""
     job = _job_of(tx, artifact) if kind is EvaluationKind.MEASURED else None
@@ -71,3 +131,11 @@ def datasets_of(tx: Connection, artifact: Artifact, kind: EvaluationKind) -> tup
 
 def _job_of(tx: Connection, artifact: Artifact) -> TrainingJob | None:
     return None if artifact.training_job_id is None else jobs.get(tx, artifact.training_job_id)
+
+
+def _attestation_in(payload: str) -> Mapping[str, Any]:
+    try:
+        row = canonical_json.loads(payload)["rows"]["attestations"]
+    except (BadInput, KeyError, TypeError):
+        return {}
+    return row if isinstance(row, dict) else {}

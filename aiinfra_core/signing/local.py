@@ -3,18 +3,16 @@
 import base64
 import binascii
 import hmac
-import os
-import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from aiinfra_core.errors import Misconfigured
+from aiinfra_core.signing import secret_file
 from aiinfra_core.signing.public_key import PublicKey
 from aiinfra_core.signing.signer import default_signer_id
 
 _SEED_BYTES = 32
-_MAX_FILE_BYTES = 4096
 _WAY_OUT = "make one with: aiinfra keys generate"
 
 
@@ -60,7 +58,7 @@ def read_key_file(path: Path) -> str:
     Raises:
         Misconfigured: the file is missing, not a plain file, readable by others, or holds not exactly one key line.
     """
-    text = _read_private(path)
+    text = secret_file.read(path, "key file", _WAY_OUT)
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if len(lines) != 1:
         raise Misconfigured(f"The key file {path} must hold exactly one line beside comments, but holds {len(lines)}.")
@@ -70,19 +68,3 @@ def read_key_file(path: Path) -> str:
 def generate() -> str:
     """Return base64 of a new 32-byte seed from the system's random source."""
     return base64.b64encode(Ed25519PrivateKey.generate().private_bytes_raw()).decode()
-
-
-def _read_private(path: Path) -> str:
-    try:
-        # Non-blocking: opening a named pipe would otherwise hold us until somebody writes to it.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            data = file.read(_MAX_FILE_BYTES + 1) if stat.S_ISREG(mode) else b""
-        text = data.decode()
-    except (OSError, ValueError) as error:
-        raise Misconfigured(f"The key file {path} cannot be read ({type(error).__name__}); {_WAY_OUT}.") from None
-    if not stat.S_ISREG(mode) or len(data) > _MAX_FILE_BYTES:
-        raise Misconfigured(f"The key file {path} is not a key file: it must be a plain file of one line.")
-    if mode & 0o077:
-        raise Misconfigured(f"The key file {path} can be read by others; run: chmod 600 {path}")
-    return text

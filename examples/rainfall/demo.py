@@ -4,6 +4,7 @@ It uses what is configured, or the embedded defaults, and the same flows a sched
 """
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -59,6 +60,9 @@ def main() -> None:
 
     heading("5. Everything recorded, checked again")
     show_verified(settings)
+
+    heading("6. An auditor who trusts nobody takes one directory and goes offline")
+    show_audited(settings)
     farewell(api, time.monotonic() - began)
 
 
@@ -191,12 +195,39 @@ def show_verified(settings: Settings) -> None:
     expect(all(step.passed for step in steps), f"{MODEL}:{artifact.version} does not verify")
 
 
+def show_audited(settings: Settings) -> None:
+    """Export what is in prod, verify it with nothing but the directory and the pinned root, then change one byte of it."""
+    if not (settings.home / "trust").exists():
+        aiinfra("trust", "init")
+    root = Path(json.loads(aiinfra("trust", "show", "--json"))["trustRoot"])
+    with tempfile.TemporaryDirectory() as folder:
+        export = Path(folder) / "export"
+        aiinfra("export", f"{MODEL}@prod", "--out", str(export))
+        offline = {"HOME": folder, "PATH": os.environ["PATH"]}
+        report = json.loads(aiinfra("verify", str(export), "--trust-root", str(root), "--json", env=offline))
+        for step in report["steps"]:
+            say(f"{step['outcome']:<15}{step['step']:>2} {step['name']}: {step['detail']}")
+        expect(report["verified"], "the export does not verify")
+        with one_byte_changed(next(path for path in sorted((export / "attestations").iterdir()))):
+            report = json.loads(aiinfra("verify", str(export), "--trust-root", str(root), "--json", env=offline, code=5))
+    failed = [step for step in report["steps"] if step["outcome"] == "fail"]
+    say(f"with one byte of a signed statement changed: {len(failed)} steps fail, first {failed[0]['name']} ({failed[0]['place'][:40]})")
+
+
+def aiinfra(*words: str, env: dict[str, str] | None = None, code: int = 0) -> str:
+    """Run the command line as a person would and return what it printed; any other exit code ends the demo."""
+    command = [str(Path(sys.executable).with_name("aiinfra")), *words]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603
+    expect(done.returncode == code, f"aiinfra {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
 def farewell(api: str, seconds: float) -> None:
     """Say where to look and what to type next."""
     heading(f"Done in {seconds:.0f} s")
     say(f"Prefect UI:  {ui(api)}")
     say(f"Next:        .venv/bin/aiinfra verify {MODEL}@prod")
-    say("             .venv/bin/aiinfra models list")
+    say(f"             .venv/bin/aiinfra export {MODEL}@prod --out {MODEL}-export")
     say("Stop it all: make down")
 
 

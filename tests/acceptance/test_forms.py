@@ -6,6 +6,7 @@ import pytest
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
+from flows.deliver import deliver
 from flows.pipeline import pipeline
 from flows.promote import promote
 from flows.register import register
@@ -13,7 +14,7 @@ from flows.train import train
 from flows.verify import verify
 from tasks.progress import percent_done
 
-FLOWS = (train, register, promote, pipeline, verify)
+FLOWS = (train, register, promote, pipeline, verify, deliver)
 
 
 def _fields(flow: Flow[..., Any]) -> dict[str, Any]:

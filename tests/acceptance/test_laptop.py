@@ -12,6 +12,7 @@ import pytest
 from prefect import Flow
 
 from flows import command_line, laptop
+from flows.deliver import deliver
 from flows.pipeline import pipeline
 from flows.promote import promote
 from flows.register import register
@@ -27,6 +28,7 @@ COMMANDS: dict[str, tuple[Flow[..., Any], Callable[..., dict[str, Any]]]] = {
     "promote": (promote, command_line.promotion),
     "pipeline": (pipeline, command_line.pipeline),
     "verify": (verify, command_line.verification),
+    "deliver": (deliver, command_line.delivery),
 }
 
 

@@ -42,7 +42,7 @@ def durable() -> Iterator[Settings]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _postgres_cpu(settings: Settings) -> float:
+def postgres_cpu(settings: Settings) -> float:
     """Return the CPU seconds of every process of the server so far, those that ended included."""
     assert settings.database_url is not None
     with psycopg.connect(settings.database_url.get_secret_value()) as connection:
@@ -66,12 +66,12 @@ def _measure(settings: Settings, name: str, call: Callable[[int], object]) -> fl
     """Call many times and print p50, p95 and CPU per call in ms; return the CPU per call."""
     for number in range(20):
         call(-number - 1)
-    own, theirs, seconds = time.process_time(), _postgres_cpu(settings), []
+    own, theirs, seconds = time.process_time(), postgres_cpu(settings), []
     for number in range(CALLS):
         began = time.perf_counter()
         call(number)
         seconds.append(time.perf_counter() - began)
-    own, theirs = time.process_time() - own, _postgres_cpu(settings) - theirs
+    own, theirs = time.process_time() - own, postgres_cpu(settings) - theirs
     p50, p95 = statistics.median(seconds) * 1e3, statistics.quantiles(seconds, n=20)[-1] * 1e3
     cpu = (own + theirs) / CALLS * 1e3
     parts = f"Python {own / CALLS * 1e3:.2f}, Postgres {theirs / CALLS * 1e3:.2f}"

@@ -99,10 +99,25 @@ def test_production_with_nothing_set_names_all_of_them(home: Path, monkeypatch: 
 def test_production_refuses_a_development_key_that_is_named(production: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = development_key.ensure(home).rename(home / "signing.key")
     monkeypatch.delenv("AI_INFRA_KMS_ENDPOINT")
-    for spelling in (f"file:{elsewhere}", f"file://{elsewhere}", "file:~/home/signing.key"):
+    for spelling in (f"file:{elsewhere}", f"file://{elsewhere}", "file:~/home/signing.key", f"file:{elsewhere}?signer-id=release"):
         monkeypatch.setenv("AI_INFRA_SIGNER_URI", spelling)
         with pytest.raises(Misconfigured, match="set AI_INFRA_KMS_ENDPOINT"):
             current_settings()
+
+
+def test_production_refuses_a_development_key_for_one_purpose(production: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AI_INFRA_AUDIT_SIGNER_URI", f"file:{development_key.ensure(home)}?signer-id=audit")
+    with pytest.raises(Misconfigured, match="set AI_INFRA_KMS_ENDPOINT"):
+        current_settings()
+
+
+def test_production_is_content_with_a_signer_for_each_purpose(production: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AI_INFRA_KMS_ENDPOINT")
+    for purpose in ("ARTIFACT", "EVALUATION", "PROMOTION", "AUDIT"):
+        with pytest.raises(Misconfigured, match="set AI_INFRA_KMS_ENDPOINT"):
+            current_settings()
+        monkeypatch.setenv(f"AI_INFRA_{purpose}_SIGNER_URI", "awskms:alias/release")
+    assert current_settings() == Settings()
 
 
 def test_production_refuses_the_embedded_database_that_is_named(production: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,8 @@ from uuid import UUID
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import DigestKind, EvaluationKind
 from aiinfra_core.domain.training import DatasetRef, TrainingSpec
-from aiinfra_core.evidence import statements
+from aiinfra_core.evidence import confirmations, statements
+from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.statement import Subject
 
 ID = UUID("7b0f3a52-3c1e-4a5e-9d8e-0a1b2c3d4e5f")
@@ -85,3 +86,49 @@ def promotion(**changes: Any) -> bytes:
         "approvers": ["grace"],
     }
     return statements.promotion(**{**fields, **changes})
+
+
+def reproduction(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "artifact_id": ID,
+        "model": "rainfall",
+        "subject": SUBJECT,
+        "training_attestation": HEX,
+        "outcome": "identical",
+        "reproduced_checksum": HEX,
+        "report_digest": HEX,
+        "reproduced_by": "ada",
+        "started_at": MOMENT,
+        "finished_at": MOMENT,
+    }
+    return confirmations.reproduction(**{**fields, **changes})
+
+
+def approval(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "promotion_id": ID,
+        "model": "rainfall",
+        "environment": "prod",
+        "subject": SUBJECT,
+        "manifest": HEX,
+        "approver": "grace",
+        "approved_at": MOMENT,
+        "expires_at": MOMENT + timedelta(days=1),
+    }
+    return confirmations.approval(**{**fields, **changes})
+
+
+def export(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "artifact_id": ID,
+        "model": "rainfall",
+        "version": 3,
+        "environment": "prod",
+        "subject": SUBJECT,
+        "current": (8, HEX),
+        "head": Checkpoint("aiinfra.example/log", 41, bytes.fromhex(HEX)),
+        "files": HEX,
+        "exported_by": "ada",
+        "exported_at": MOMENT,
+    }
+    return confirmations.export(**{**fields, **changes})

@@ -18,6 +18,7 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def json(self) -> Any:
@@ -31,11 +32,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        received = Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+        received = Received(self.path, {name.lower(): value for name, value in self.headers.items()}, body, self.command)
         try:
             self.server.owner.next_behaviour(received)(self, received)
         except OSError:
             self.close_connection = True
+
+    do_GET = do_POST  # noqa: N815 - the names are the base class's
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
         """Stay silent."""
@@ -127,6 +130,7 @@ def _drip(handler: Handler) -> None:
 class _Server(ThreadingHTTPServer):
     daemon_threads = False
     block_on_close = True
+    request_queue_size = 128
 
     def __init__(self, owner: "ScriptedServer") -> None:
         super().__init__(("127.0.0.1", 0), Handler)

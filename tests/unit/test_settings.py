@@ -54,6 +54,43 @@ def test_another_database_is_refused_without_showing_the_address(wrong: str, mon
     assert "secret" not in str(refusal.value)
 
 
+REMOTE = ["https://kms.example", "awskms:alias/release", "vault:release", "pkcs11:token=a;object=b"]
+
+
+@pytest.mark.parametrize("uri", REMOTE)
+def test_require_kms_is_content_with_every_signer_whose_key_is_elsewhere(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUIRE_KMS", "true")
+    monkeypatch.setenv("AI_INFRA_SIGNER_URI", uri)
+    assert Settings().signer_uris == (uri,) * 4
+
+
+@pytest.mark.parametrize("own", ["file:/etc/signer.key", "env:", "httpd:x"])
+@pytest.mark.parametrize("purpose", ["ARTIFACT", "EVALUATION", "PROMOTION", "AUDIT"])
+def test_require_kms_refuses_a_single_purpose_whose_key_is_here(own: str, purpose: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUIRE_KMS", "true")
+    monkeypatch.setenv("AI_INFRA_SIGNER_URI", REMOTE[1])
+    monkeypatch.setenv(f"AI_INFRA_{purpose}_SIGNER_URI", own)
+    with pytest.raises(Misconfigured, match="REQUIRE_KMS is set"):
+        Settings()
+
+
+@pytest.mark.parametrize("key", [None, "AAAA"])
+def test_require_kms_refuses_a_key_in_the_environment_and_no_key(key: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUIRE_KMS", "true")
+    if key:
+        monkeypatch.setenv("AI_INFRA_SIGNER_KEY_B64", key)
+    with pytest.raises(Misconfigured, match="REQUIRE_KMS is set"):
+        Settings()
+
+
+def test_a_kms_endpoint_may_carry_its_pin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AI_INFRA_KMS_ENDPOINT", "https://kms.example")
+    with pytest.raises(Misconfigured, match="AI_INFRA_KMS_PUBLIC_KEY_B64"):
+        Settings()
+    monkeypatch.setenv("AI_INFRA_KMS_ENDPOINT", "https://kms.example?public-key=AAAA")
+    assert Settings().kms_endpoint == "https://kms.example?public-key=AAAA"
+
+
 def test_secrets_do_not_show_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AI_INFRA_DATABASE_URL", "postgresql://me:hunter2@db/models")
     monkeypatch.setenv("AI_INFRA_SIGNER_KEY_B64", "aHVudGVyMg==")

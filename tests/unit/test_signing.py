@@ -202,7 +202,7 @@ def test_what_is_no_plain_file_is_refused_at_once(tmp_path: Path) -> None:
             local.read_key_file(path)
 
 
-@pytest.mark.parametrize("uri", ["", "env", "env:KEY", "file:", "pkcs11:token", "ftp://host", SEED_B64])
+@pytest.mark.parametrize("uri", ["", "env", "env:KEY", "file:", "kms:key", "ftp://host", SEED_B64])
 def test_a_uri_that_names_no_signer_is_refused_without_showing_it(uri: str) -> None:
     with pytest.raises(Misconfigured, match="AI_INFRA_SIGNER_URI") as caught:
         load(uri, key_b64=SEED_B64)

@@ -12,10 +12,29 @@ from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import dsse, predicates, statement
 from aiinfra_core.signing import local
-from tests.simulators.sample_statements import HEX, SUBJECT, evaluation, promotion, registration, training
+from tests.simulators.sample_statements import (
+    HEX,
+    SUBJECT,
+    approval,
+    evaluation,
+    export,
+    promotion,
+    registration,
+    reproduction,
+    training,
+)
 
 SIGNER = local.from_base64(local.generate())
-ALL = {"training": training(), "registration": registration(), "evaluation": evaluation(), "promotion": promotion()}
+ALL = {
+    "training": training(),
+    "registration": registration(),
+    "evaluation": evaluation(),
+    "promotion": promotion(),
+    "rollback": promotion(rollback=True),
+    "reproduction": reproduction(),
+    "approval": approval(),
+    "export": export(),
+}
 
 
 @pytest.mark.parametrize("payload", ALL.values(), ids=ALL.keys())
@@ -76,6 +95,22 @@ REFUSED: list[tuple[bytes, list[Any], Any, str]] = [
     (promotion(), [*EXTENSION, "sequence"], 8.5, "predicate"),
     (promotion(), [*EXTENSION, "rollback"], 0, "predicate"),
     (promotion(), [*EXTENSION, "follows"], ..., "predicate"),
+    (reproduction(), ["predicate", "extra"], 1, "predicate"),
+    (reproduction(), ["predicate", "outcome"], "similar", "predicate"),
+    (reproduction(), ["predicate", "reproducedChecksum"], ..., "predicate"),
+    (reproduction(), ["predicate", "trainingAttestation"], None, "predicate"),
+    (approval(), ["predicate", "extra"], 1, "predicate"),
+    (approval(), ["predicate", "roles"], ["security"], "predicate"),
+    (approval(), ["predicate", "manifest"], HEX.upper(), "predicate"),
+    (approval(), ["predicate", "expiresAt"], ..., "predicate"),
+    (approval(), ["predicate", "expiresAt"], None, "predicate"),
+    (export(), ["predicate", "extra"], 1, "predicate"),
+    (export(), ["predicate", "current", "extra"], 1, "predicate"),
+    (export(), ["predicate", "current"], ..., "predicate"),
+    (export(), ["predicate", "current", "sequence"], "8", "predicate"),
+    (export(), ["predicate", "head", "extra"], 1, "predicate"),
+    (export(), ["predicate", "head", "size"], True, "predicate"),
+    (export(), ["predicate", "version"], 0, "predicate"),
     (promotion(), ["subject"], [], "subject"),
     (promotion(), ["subject"], ..., "subject"),
     (promotion(), ["subject"], [{"name": "a", "digest": {"sha256": HEX}}] * 2, "subject"),
@@ -101,13 +136,15 @@ def test_what_is_no_strict_json_object_is_no_statement(payload: bytes) -> None:
         statement.parse(payload)
 
 
-def test_fields_unknown_to_us_are_ignored_in_standard_predicates() -> None:
+def test_fields_unknown_to_us_are_ignored_in_standard_predicates_and_the_frame() -> None:
     for payload, path in (
         (training(), ["predicate", "runDetails", "byproducts"]),
         (training(), ["predicate", "buildDefinition", "internalParameters"]),
         (promotion(), ["predicate", "dependencyLevels"]),
         (promotion(), ["annotations"]),
         (promotion(), ["subject", 0, "uri"]),
+        (approval(), ["annotations"]),
+        (export(), ["subject", 0, "uri"]),
     ):
         assert statement.parse(changed(payload, path, "something new")).subject == SUBJECT
 

@@ -1,0 +1,84 @@
+"""What the log is delivered to: the configured addresses, and the names they go by where nothing secret may stand.
+
+How a sink takes an event lives in `cloud_events` and `archive`, how far each one is in `progress`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from aiinfra_core import artifact_store, checksums, outbound
+from aiinfra_core.artifact_store import Location
+from aiinfra_core.errors import Misconfigured, NotFound
+from aiinfra_core.settings import Settings
+
+SETTING = "AI_INFRA_AUDIT_SINKS"
+Row = Mapping[str, Any]
+Take = Callable[[Sequence[Row]], Iterator[str | None]]
+"""What a sink does with events: for each, in order, None once it has it, or why it will never take it.
+
+It raises `Unavailable` at the first event that may be taken later.
+"""
+
+_LEAST_OF_ID = 8
+
+
+@dataclass(frozen=True)
+class Sink:
+    """One address; `id` is its hex SHA-256, `name` says where it is without what in it may be secret.
+
+    `archive` is the place of an archive, None for an HTTP sink.
+    """
+
+    address: str = field(repr=False)
+    id: str
+    name: str
+    archive: Location | None
+
+
+def configured(settings: Settings) -> list[Sink]:
+    """Return every configured sink.
+
+    Raises:
+        Misconfigured: an address is no sink's or comes twice; it is named by its place in the list.
+    """
+    found: dict[str, Sink] = {}
+    for number, address in enumerate(filter(None, settings.audit_sinks), start=1):
+        sink = _sink(settings, address, f"Address {number} of {SETTING}")
+        if sink.id in found:
+            raise Misconfigured(f"Address {number} of {SETTING} is there twice; name each sink once.")
+        found[sink.id] = sink
+    return list(found.values())
+
+
+def named(settings: Settings, text: str) -> Sink:
+    """Return the configured sink with this address, or whose id begins so (8 digits at least).
+
+    Raises:
+        NotFound: there is none, or more than one.
+        Misconfigured: as `configured`.
+    """
+    same = [
+        one for one in configured(settings) if text.rstrip("/") == one.address or (len(text) >= _LEAST_OF_ID and one.id.startswith(text))
+    ]
+    if len(same) != 1:
+        raise NotFound("No configured sink has that address or id; see: aiinfra audit sinks")
+    return same[0]
+
+
+def of_archive(place: Location) -> Sink:
+    """Return the sink that an archive is, configured or not."""
+    return Sink(place.root, checksums.sha256_hex(place.root.encode()), place.root, place)
+
+
+def _sink(settings: Settings, address: str, named: str) -> Sink:
+    if not address.startswith(("http://", "https://")):
+        return of_archive(artifact_store.location_at(settings, address, named))
+    url = outbound.endpoint(named, address)
+    parts = urlsplit(url)
+    # A path is often the whole secret of a webhook.
+    name = f"{parts.scheme}://{parts.netloc}{'/…' if parts.path else ''}"
+    if settings.audit_sink_token is not None and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise Misconfigured(f"{named} must be https:// while AI_INFRA_AUDIT_SINK_TOKEN is set; a token does not travel in the clear.")
+    return Sink(url, checksums.sha256_hex(url.encode()), name, None)

@@ -1,0 +1,206 @@
+"""Compare state rows with what the last event told of them, and the copies in them with the signed envelopes they were copied from.
+
+What events told is in `verified`; reading goes through a plain psycopg connection, because an audit reads every row there is.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import DateTime, LargeBinary, Table, Text, Uuid
+
+from aiinfra_core.audit_log import envelopes
+from aiinfra_core.audit_log.snapshot import INLINE_BYTES, snapshot
+from aiinfra_core.audit_log.verified import Verified
+from aiinfra_core.audit_log.walk import Problem, iso, moment_of, readable, rows_told
+from aiinfra_core.domain.trust import Trust
+from aiinfra_core.tables import (
+    ExactJson,
+    attestations,
+    environment_pointers,
+    evaluations,
+    model_artifacts,
+    model_promotions,
+    models,
+    training_jobs,
+)
+
+STATE_TABLES: tuple[Table, ...] = (
+    training_jobs,
+    models,
+    model_artifacts,
+    evaluations,
+    attestations,
+    model_promotions,
+    environment_pointers,
+)
+PRIMARY_KEYS: Mapping[str, tuple[str, ...]] = {
+    table.name: tuple(column.name for column in table.primary_key.columns) for table in STATE_TABLES
+}
+BLOCKS = 256
+BATCH = 500
+# State table -> the column that names the envelope its `signature` and `signer_id` were copied from.
+_SIGNED_BY = {"model_artifacts": "attestation", "model_promotions": "manifest"}
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+Connection = psycopg.Connection[Any]
+_Told = tuple[int | None, bytes]
+
+
+def digest(row: Mapping[str, Any]) -> bytes:
+    """Return the digest of a row as an event tells of it."""
+    return sha256(_encode(row).encode(errors="surrogatepass")).digest()
+
+
+def parts(connection: Connection, table: Table) -> list[tuple[int, int | None]]:
+    """Return a table's blocks in parts, the last one open."""
+    query = "SELECT pg_relation_size(%s::regclass) / current_setting('block_size')::bigint"
+    blocks = connection.execute(query, [table.name]).fetchone()
+    last = blocks[0] if blocks else 0
+    return [(start, start + BLOCKS if start + BLOCKS < last else None) for start in range(0, max(last, 1), BLOCKS)]
+
+
+def compare_part(connection: Connection, verified: Verified, trust: Trust, table: Table, part: tuple[int, int | None]) -> list[Problem]:
+    """Compare the rows in these blocks of a table."""
+    start, end = part
+    where: sql.Composable = sql.SQL("stands.ctid >= {}::tid").format(sql.Literal(f"({start},0)"))
+    if end is not None:
+        where += sql.SQL(" AND stands.ctid < {}::tid").format(sql.Literal(f"({end},0)"))
+    return _compare(connection, verified, trust, table, where)
+
+
+def compare_keys(connection: Connection, verified: Verified, trust: Trust, table: Table, keys: Sequence[str]) -> list[Problem]:
+    """Compare the rows with these keys."""
+    column, *more = PRIMARY_KEYS[table.name]
+    if more:
+        where = sql.SQL("{} = ANY ({})").format(_key(table), sql.Literal(list(keys)))
+    elif isinstance(table.c[column].type, Uuid):
+        ids = [key for key in keys if _UUID.fullmatch(key)]
+        where = sql.SQL("stands.{} = ANY ({}::uuid[])").format(sql.Identifier(column), sql.Literal(ids))
+    else:
+        where = sql.SQL("stands.{} = ANY ({})").format(sql.Identifier(column), sql.Literal(list(keys)))
+    return _compare(connection, verified, trust, table, where)
+
+
+def doubled(connection: Connection, table: Table) -> list[str]:
+    """Return keys that stand in more than one row; the database refuses them as long as its constraints are there."""
+    query = sql.SQL("SELECT {} FROM {} AS stands GROUP BY 1 HAVING count(*) > 1 LIMIT 100")
+    return [str(key) for (key,) in connection.execute(query.format(_key(table), sql.Identifier(table.name)))]
+
+
+def number(connection: Connection, table: Table) -> int:
+    """Return how many rows a table has."""
+    row = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table.name))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def keys(connection: Connection, table: Table) -> Iterator[str]:
+    """Yield every key of a table."""
+    with connection.cursor(name="keys") as cursor:
+        cursor.itersize = 10 * BATCH
+        for (key,) in cursor.execute(sql.SQL("SELECT {} FROM {} AS stands").format(_key(table), sql.Identifier(table.name))):
+            yield key
+
+
+def _key(table: Table) -> sql.Composable:
+    columns = [sql.SQL("coalesce(stands.{}::text, 'None')").format(sql.Identifier(name)) for name in PRIMARY_KEYS[table.name]]
+    return sql.SQL(" || '/' || ").join(columns)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """How the rows of a table are read: its columns by name, what makes each value as events tell it, and the query."""
+
+    names: tuple[str, ...]
+    converters: tuple[Callable[[Any], Any] | None, ...]
+    query: sql.Composable
+
+
+@lru_cache
+def _reading(table: Table) -> _Reading:
+    columns = sorted(table.columns, key=lambda column: column.name)
+    selected: list[sql.Composable] = [_key(table)]
+    converters: list[Callable[[Any], Any] | None] = []
+    for column in columns:
+        as_text = isinstance(column.type, (DateTime, ExactJson, Uuid))
+        selected.append(sql.SQL("stands.{}::text" if as_text else "stands.{}").format(sql.Identifier(column.name)))
+        converters.append(
+            iso if isinstance(column.type, DateTime) else _plain if isinstance(column.type, (Text, LargeBinary, ExactJson)) else None
+        )
+    joined: sql.Composable = sql.SQL("")
+    if signed_by := _SIGNED_BY.get(table.name):
+        selected += [sql.SQL("signed.envelope"), sql.SQL("signed.signer_id")]
+        joined = sql.SQL("LEFT JOIN attestations AS signed ON signed.digest = stands.{} ").format(sql.Identifier(signed_by))
+    query = sql.SQL("SELECT {} FROM {} AS stands {}WHERE ").format(sql.SQL(", ").join(selected), sql.Identifier(table.name), joined)
+    return _Reading(tuple(column.name for column in columns), tuple(converters), query)
+
+
+def _plain(value: Any) -> Any:
+    return snapshot({"value": value})["value"] if len(value) > INLINE_BYTES // 4 or isinstance(value, bytes) else value
+
+
+def _compare(connection: Connection, verified: Verified, trust: Trust, table: Table, where: sql.Composable) -> list[Problem]:
+    found, reading = list[Problem](), _reading(table)
+    with connection.cursor(name="state") as cursor:
+        cursor.execute(reading.query + where)
+        while rows := cursor.fetchmany(BATCH):
+            told = verified.told(table.name, [row[0] for row in rows])
+            times = _created(connection, told.values()) if table is attestations else {}
+            for row in rows:
+                problems = _problems(connection, trust, table, row, told, times)
+                found += [(f"{table.name} {row[0]}", problem) for problem in problems]
+    return found
+
+
+def _problems(
+    connection: Connection, trust: Trust, table: Table, row: Sequence[Any], told: Mapping[str, _Told], times: Mapping[int, datetime]
+) -> Iterator[str]:
+    reading, key = _reading(table), row[0]
+    if key not in told:
+        yield "no event tells of this row"
+        return
+    values = [
+        value if to is None or value is None else to(value) for to, value in zip(reading.converters, row[1:], strict=False)
+    ]  # what follows the columns is of the envelope
+    now = dict(zip(reading.names, values, strict=True))
+    seq, expected = told[key]
+    if digest(now) != expected:
+        yield _difference(now, _row_told(connection, table.name, key, seq))
+    if table is attestations:
+        envelope = row[1 + reading.names.index("envelope")]
+        yield from envelopes.problems(now, envelope, trust, None if seq is None else seq - 1, times.get(seq or 0))
+    elif table.name in _SIGNED_BY:
+        yield from envelopes.copy_problems(now, *row[-2:])
+
+
+def _created(connection: Connection, told: Iterable[_Told]) -> dict[int, datetime]:
+    """Return seq -> when the log took in what an event told."""
+    query = "SELECT seq, created_at::text FROM audit_events WHERE seq = ANY (%s)"
+    found = connection.execute(query, [[seq for seq, _ in told if seq is not None]])
+    times = {seq: moment_of(created) for seq, created in found}
+    return {seq: moment for seq, moment in times.items() if moment is not None}
+
+
+def _row_told(connection: Connection, table: str, key: str, seq: int | None) -> Mapping[str, Any]:
+    if seq is None:
+        payloads = connection.execute("SELECT payload::text FROM audit_outbox ORDER BY id DESC")
+    else:
+        payloads = connection.execute("SELECT payload::text FROM audit_events WHERE seq = %s", [seq])
+    for (payload,) in payloads:
+        for name, of, row in rows_told(readable(payload), PRIMARY_KEYS):
+            if (name, of) == (table, key):
+                return row
+    return {}
+
+
+def _difference(now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+    changed = [name for name in now if now[name] != before.get(name)] + sorted(before.keys() - now.keys())
+    return f"{', '.join(changed) or 'something'} differs from its last event"

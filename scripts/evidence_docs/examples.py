@@ -1,0 +1,224 @@
+"""One small story in signed evidence, the same bytes every time: its key is published, so it vouches for nothing.
+
+rainfall:1 is trained, registered, evaluated, reproduced, approved and promoted to prod; rainfall:2 follows it; a rollback goes back to
+rainfall:1; and that is exported. Of rainfall:2 only its promotion is in the story.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from aiinfra_core import merkle
+from aiinfra_core.audit_log.append import event
+from aiinfra_core.checksums import sha256_hex
+from aiinfra_core.domain.artifact import DigestKind, EvaluationKind
+from aiinfra_core.domain.training import DatasetRef, TrainingSpec
+from aiinfra_core.evidence import checkpoint, confirmations, log_proof, statement, statements
+from aiinfra_core.evidence.attestation import attest
+from aiinfra_core.evidence.chain import Head, follow, head_after
+from aiinfra_core.evidence.checkpoint import Checkpoint
+from aiinfra_core.evidence.entry import leaf
+from aiinfra_core.evidence.statement import Subject
+from aiinfra_core.registry.attestations import row_of
+from aiinfra_core.signing import local
+
+SEED_B64 = base64.b64encode(bytes(range(32))).decode()
+SIGNER = local.from_base64(SEED_B64, "example")
+ORIGIN = "example.com/ai-infra"
+BYTES = b"rainfall 1\n"
+PROVEN = 1  # the index of the entry whose proof is published: the registration
+
+_START = datetime(2026, 3, 1, 9, tzinfo=UTC)
+_FIRST = Subject("rainfall", DigestKind.FILE, sha256_hex(BYTES))
+_SECOND = Subject("rainfall", DigestKind.FILE, sha256_hex(b"rainfall 2\n"))
+_RECORD = sha256_hex(b"training.json of rainfall:1")
+
+
+@dataclass
+class Story:
+    """Envelopes by name, and the entries of a log that took them in."""
+
+    envelopes: dict[str, bytes] = field(default_factory=dict)
+    entries: list[bytes] = field(default_factory=list)
+    head: Head = field(default_factory=Head)
+
+    def sign(self, name: str, payload: bytes) -> str:
+        """Add a signed statement and return its digest."""
+        self.envelopes[f"{name}.dsse.json"] = attest(payload, SIGNER).envelope
+        return statement.digest(payload)
+
+    def enter(self, event_type: str, payload: bytes, at: datetime, digests: Mapping[str, str]) -> None:
+        """Add the entry that takes a signed statement in; of the changed rows it holds only the statement's."""
+        row = row_of(attest(payload, SIGNER), at)
+        told = event(
+            event_type,
+            at=at,
+            actor="ada",
+            request_id=event_type,
+            subject=str(_id("artifact")),
+            rows={"attestations": row},
+            digests=digests,
+        )
+        chained = follow(self.head, told["payload"])
+        signature = base64.b64encode(SIGNER.sign(bytes.fromhex(chained["hash"]))).decode()
+        self.entries.append(leaf(chained | {"signature": signature, "signer_id": SIGNER.signer_id}))
+        self.head = head_after(chained)
+
+
+def examples() -> dict[str, bytes]:
+    """Return file name -> bytes: an envelope of each kind, an entry of the log with its proof, the checkpoint, and the public key."""
+    story = Story()
+    current = _tell(story)
+    leaves = [merkle.leaf_hash(entry) for entry in story.entries]
+    head = Checkpoint(ORIGIN, len(leaves), merkle.root(leaves))
+    story.sign("export", _export(head, current))
+    note = checkpoint.sign(head, SIGNER)
+    proof = log_proof.LogProof(PROVEN, tuple(merkle.inclusion_proof(PROVEN, len(leaves), _reader(leaves))), note)
+    return {
+        **story.envelopes,
+        "entry.json": story.entries[PROVEN],
+        "entry.tlog-proof": log_proof.write(proof),
+        "checkpoint": note,
+        "public-key.pem": SIGNER.public_key.pem.encode(),
+    }
+
+
+def _tell(story: Story) -> tuple[int, str]:
+    trained = _training()
+    training = story.sign("training", trained)
+    story.enter("training.completed", trained, _at(10), {"training": training})
+    registered = _registration(training)
+    registration = story.sign("registration", registered)
+    story.enter("artifact.registered", registered, _at(11), {"artifact": _FIRST.checksum, "registration": registration})
+    evaluated = _evaluation()
+    evaluation = story.sign("evaluation", evaluated)
+    story.enter("evaluation.recorded", evaluated, _at(12), {"statement": evaluation})
+    reproduced = _reproduction(training)
+    story.enter("reproduction.checked", reproduced, _at(30), {"reproduction": story.sign("reproduction", reproduced)})
+    inputs, manifest = [registration, training, evaluation], None
+    for sequence, (name, subject) in enumerate((("promotion", _FIRST), ("next-promotion", _SECOND), ("rollback", _FIRST)), start=1):
+        promoted = _promotion(sequence, subject, manifest, inputs if subject is _FIRST else [sha256_hex(b"registration of rainfall:2")])
+        manifest = story.sign(name, promoted)
+        if sequence == 1:
+            story.sign("approval", _approval(manifest))
+        story.enter("promotion.applied", promoted, _at(40 + sequence), {"artifact": subject.checksum, "manifest": manifest})
+    return 3, manifest or ""
+
+
+def _training() -> bytes:
+    spec = TrainingSpec(
+        model="rainfall",
+        code_ref=f"https://git.example.com/rain.git@{'c0ffee' * 6}c0de",
+        container_digest=f"sha256:{sha256_hex(b'container')}",
+        entry_point="train.py",
+        hyperparams={"depth": 3},
+        dataset_refs=(DatasetRef(name="days", uri="https://data.example.com/days.csv", sha256=sha256_hex(b"days")),),
+        seed=7,
+    )
+    return statements.training(
+        job_id=_id("job"), spec=spec, subject=_FIRST, training_record_sha256=_RECORD, started_at=_at(0), finished_at=_at(10)
+    )
+
+
+def _registration(training: str) -> bytes:
+    return statements.registration(
+        artifact_id=_id("artifact"),
+        model="rainfall",
+        subject=_FIRST,
+        artifact_uri="s3://models/artifacts/rainfall.model",
+        metadata={},
+        registered_by="ada",
+        registered_at=_at(11),
+        training_job_id=_id("job"),
+        training_attestation=training,
+    )
+
+
+def _evaluation() -> bytes:
+    return statements.evaluation(
+        artifact_id=_id("artifact"),
+        model="rainfall",
+        subject=_FIRST,
+        kind=EvaluationKind.MEASURED,
+        metrics={"quality": 0.8641},
+        evaluation_digest=sha256_hex(b"evaluation of rainfall:1"),
+        recorded_by="ada",
+        evaluated_at=_at(12),
+        datasets={"days": sha256_hex(b"days")},
+    )
+
+
+def _reproduction(training: str) -> bytes:
+    return confirmations.reproduction(
+        artifact_id=_id("artifact"),
+        model="rainfall",
+        subject=_FIRST,
+        training_attestation=training,
+        outcome="identical",
+        reproduced_checksum=_FIRST.checksum,
+        report_digest=sha256_hex(b"report"),
+        reproduced_by="grace",
+        started_at=_at(20),
+        finished_at=_at(30),
+    )
+
+
+def _promotion(sequence: int, subject: Subject, follows: str | None, inputs: Sequence[str]) -> bytes:
+    return statements.promotion(
+        promotion_id=_id(f"promotion {sequence}"),
+        model="rainfall",
+        version=1 if subject is _FIRST else 2,
+        environment="prod",
+        subject=subject,
+        sequence=sequence,
+        follows=follows,
+        requested_by="ada",
+        policy_uri="urn:ai-infra:policy:local:sentinel-allow",
+        policy_digest=sha256_hex(b"policy"),
+        input_attestations=inputs,
+        verified_at=_at(40 + sequence),
+        approvers=["grace"] if sequence == 1 else [],
+        rollback=sequence == 3,
+    )
+
+
+def _approval(manifest: str) -> bytes:
+    return confirmations.approval(
+        promotion_id=_id("promotion 1"),
+        model="rainfall",
+        environment="prod",
+        subject=_FIRST,
+        manifest=manifest,
+        approver="grace",
+        approved_at=_at(41),
+        expires_at=_at(41) + timedelta(days=7),
+    )
+
+
+def _export(head: Checkpoint, current: tuple[int, str]) -> bytes:
+    return confirmations.export(
+        artifact_id=_id("artifact"),
+        model="rainfall",
+        version=1,
+        environment="prod",
+        subject=_FIRST,
+        current=current,
+        head=head,
+        files=sha256_hex(b"FILES.SHA256"),
+        exported_by="ada",
+        exported_at=_at(60),
+    )
+
+
+def _reader(leaves: Sequence[bytes]) -> merkle.Node:
+    return lambda level, index: merkle.root(leaves[index << level : (index + 1) << level])
+
+
+def _at(minutes: int) -> datetime:
+    return _START + timedelta(minutes=minutes)
+
+
+def _id(name: str) -> UUID:
+    return uuid5(NAMESPACE_URL, f"https://example.com/ai-infra/{name}")

@@ -1,0 +1,69 @@
+"""JSON Schemas (draft 2020-12) of every statement, made from the shapes that the code itself reads with."""
+
+import json
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from aiinfra_core.domain.artifact import DigestKind
+from aiinfra_core.evidence.predicates import SHAPES, Predicate
+from aiinfra_core.evidence.statement import STATEMENT_TYPE
+
+_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
+
+
+class _WithoutFieldTitles(GenerateJsonSchema):
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's signature
+        return False
+
+
+def schemas() -> dict[str, bytes]:
+    """Return file name -> schema of one statement, its in-toto frame included."""
+    return {f"{shape.__name__.lower()}.schema.json": _file(_statement(kind, shape)) for kind, shape in SHAPES.items()}
+
+
+def _statement(predicate_type: str, shape: type[Predicate]) -> dict[str, Any]:
+    predicate = shape.model_json_schema(mode="validation", schema_generator=_WithoutFieldTitles)
+    parts = predicate.pop("$defs", {})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:ai-infra:schema:{shape.__name__.lower()}:v1",
+        "title": f"{shape.__name__} statement",
+        "description": "An in-toto Statement v1 about one artifact, the payload of an application/vnd.in-toto+json DSSE envelope.",
+        "type": "object",
+        "required": ["_type", "subject", "predicateType", "predicate"],
+        "properties": {
+            "_type": {"const": STATEMENT_TYPE},
+            "subject": {
+                "description": "The artifact: the model's name and the digest of its bytes.",
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1,
+                "items": {"$ref": "#/$defs/Subject"},
+            },
+            "predicateType": {"const": predicate_type},
+            "predicate": {"$ref": f"#/$defs/{shape.__name__}"},
+        },
+        "$defs": {"Subject": _subject(), shape.__name__: predicate, **parts},
+    }
+
+
+def _subject() -> dict[str, Any]:
+    return {
+        "title": "Subject",
+        "type": "object",
+        "required": ["name", "digest"],
+        "properties": {
+            "name": {"type": "string", "minLength": 1},
+            "digest": {
+                "description": "sha256 of a file, or dirHash of a directory: the SHA-256, in hex, of its SHA256SUMS.",
+                "type": "object",
+                "properties": {kind.value: _DIGEST for kind in DigestKind},
+                "oneOf": [{"required": [kind.value]} for kind in DigestKind],
+            },
+        },
+    }
+
+
+def _file(schema: dict[str, Any]) -> bytes:
+    return json.dumps(schema, indent=2).encode() + b"\n"

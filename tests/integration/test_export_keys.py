@@ -1,0 +1,205 @@
+"""Rotated, expired, misused and compromised keys, and approvals, in an export: what counts is when and where the log took something in."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from aiinfra_core.domain.trust import Compromise, Purpose, Trust, TrustedKey
+from aiinfra_core.errors import EvidenceBroken
+from aiinfra_core.evidence import trust_editing
+from aiinfra_core.evidence.verification.approvals import missing_roles
+from aiinfra_core.keys import loaded_signer
+from aiinfra_core.settings import Settings
+from aiinfra_core.signing import local
+from aiinfra_core.signing.local import LocalSigner
+from aiinfra_core.trusting import changing
+from tests.simulators import exports
+from tests.simulators.exports import (
+    ROOT_KEY,
+    TARGETS_KEY,
+    Known,
+    checked,
+    copied,
+    exported,
+    problems,
+    promoted,
+    promoted_with,
+    signed_again,
+    trained,
+    trusted,
+    with_trust,
+)
+
+known = exports.known
+PAST = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def _changed(known: Known, folder: Path, edit: Callable[[Trust], Trust]) -> list[str]:
+    """Return what is found in an export under a trust that was changed since, as the auditor with the newest trust sees the old story."""
+    export = copied(known.export, folder / "export")
+    trust_folder = folder / "trust"
+    trust_folder.mkdir()
+    for path in (export / "trust").iterdir():
+        (trust_folder / path.name).write_bytes(path.read_bytes())
+    changing.change(trust_folder, edit, TARGETS_KEY)
+    for name in ("targets.json", "trust.json"):
+        (export / "trust" / name).write_bytes((trust_folder / name).read_bytes())
+    return problems(checked(signed_again(export, known.settings), known.pinned))
+
+
+def _own(known: Known) -> TrustedKey:
+    return trusted(_signer(known.settings))
+
+
+def _signer(settings: Settings) -> LocalSigner:
+    signer = loaded_signer(settings, Purpose.AUDIT)
+    assert isinstance(signer, LocalSigner)
+    return signer
+
+
+def _listed(known: Known, **changes: object) -> Callable[[Trust], Trust]:
+    entry = TrustedKey.model_validate({**_own(known).model_dump(), **changes})
+    return lambda trust: trust_editing.with_key(trust, entry, replace=True)
+
+
+def test_a_key_not_valid_when_the_log_took_its_work_in_counts_for_nothing(known: Known, tmp_path: Path) -> None:
+    found = _changed(known, tmp_path, _listed(known, valid_until=PAST))
+    assert {one.split()[0] for one in found} >= {"9"}
+
+
+def test_a_key_that_ended_afterwards_still_counts_for_what_it_signed(known: Known, tmp_path: Path) -> None:
+    assert _changed(known, tmp_path, _listed(known, valid_until=datetime.now(UTC) + timedelta(hours=1))) == []
+
+
+@pytest.mark.parametrize(
+    ("purposes", "step"),
+    [
+        ((Purpose.AUDIT, Purpose.ARTIFACT, Purpose.EVALUATION), "4"),
+        ((Purpose.AUDIT, Purpose.ARTIFACT, Purpose.PROMOTION), "4"),
+        ((Purpose.ARTIFACT, Purpose.EVALUATION, Purpose.PROMOTION), "9"),
+    ],
+)
+def test_a_key_without_the_purpose_counts_for_nothing(known: Known, tmp_path: Path, purposes: tuple[Purpose, ...], step: str) -> None:
+    assert step in {one.split()[0] for one in _changed(known, tmp_path, _listed(known, purposes=purposes))}
+
+
+def test_a_key_for_another_environment_does_not_promote(known: Known, tmp_path: Path) -> None:
+    found = _changed(known, tmp_path, _listed(known, environments=("staging",)))
+    assert any(one.startswith("4 ") and "may not sign for the environment prod" in one for one in found)
+
+
+def test_a_compromise_counts_from_its_place_in_the_log_whatever_time_is_claimed(known: Known, tmp_path: Path) -> None:
+    def compromised(index: int) -> list[str]:
+        compromise = Compromise(reported_at=PAST, reason="lost", bad_from_index=index)
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        return _changed(known, folder, lambda trust: trust_editing.compromised(trust, _own(known).keyid, compromise))
+
+    everything = compromised(0)
+    assert any(one.startswith("9 ") for one in everything)
+    # What the log held before is as good as it was; the export itself, which no log took in, has to be signed anew by another key.
+    later = compromised(10_000)
+    assert {one.split(":")[0] for one in later} == {"4 export.dsse.json", "13 export.dsse.json"}
+
+
+def test_a_rotated_key_leaves_what_it_signed_and_a_new_one_goes_on(settings: Settings, tmp_path: Path) -> None:
+    seed = local.generate()
+    new = local.from_base64(seed, "new")
+    first = with_trust(settings, trusted(new))
+    promoted(first, trained(first))
+    key = tmp_path / "new.key"
+    key.write_text(seed)
+    key.chmod(0o600)
+    second = first.model_copy(update={"signer_key_b64": None, "signer_id": "new", "signer_uri": f"file:{key}"})
+    promoted(second, trained(second, seed=2))
+    assert second.trust_root is not None
+    now = datetime.now(UTC)
+    changing.change(second.trust_root.parent, lambda trust: trust_editing.retired(trust, _signer(first).public_key.keyid, now), TARGETS_KEY)
+    report = checked(exported(second, "rainfall@prod", tmp_path / "out"), second.trust_root)
+    assert problems(report) == []
+    assert report.story is not None
+    assert {signer.signer_id for claim in report.story.claims.values() for signer in claim.signers} == {"test", "new"}
+
+
+def test_a_rotated_root_leads_from_the_one_that_was_pinned(known: Known, tmp_path: Path) -> None:
+    folder = tmp_path / "trust"
+    folder.mkdir()
+    for path in (known.export / "trust").iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    changing.rotate_root(folder, lambda plan: plan, [ROOT_KEY], None)
+    newest = known.settings.model_copy(update={"trust_root": folder / "1.root.json"})
+    export = exported(newest, "rainfall@prod", tmp_path / "out")
+    for pinned in ("1.root.json", "2.root.json"):
+        assert problems(checked(export, folder / pinned)) == [], pinned
+    (export / "trust" / "2.root.json").unlink()
+    assert not checked(export, folder / "2.root.json").passed
+
+
+APPROVERS = {name: local.from_base64(local.generate(), name) for name in ("sam", "lea", "max", "paul")}
+ROLES = {"sam": ("security",), "lea": ("ml-lead",), "max": ("security", "ml-lead"), "paul": ("security", "ml-lead")}
+
+
+def _approved(settings: Settings, tmp_path: Path, *by: str, **changes: object) -> list[str]:
+    """Promote with approvals, then let the trust root ask for one of security and one ml-lead; return what step 5 finds."""
+    keys = [trusted(APPROVERS[name], name, Purpose.APPROVAL, roles=ROLES[name]) for name in APPROVERS]
+    asking = with_trust(settings, *keys)
+    promoted_with(asking, trained(asking), {name: APPROVERS[name] for name in by}, changes)
+    assert asking.trust_root is not None
+    export = exported(asking, "rainfall@prod", tmp_path / "first")
+    here = Known(export, export, asking.trust_root, asking)
+    found = _changed(here, tmp_path, lambda trust: trust_editing.with_threshold(trust, "prod", {"security": 1, "ml-lead": 1}))
+    assert {one.split()[0] for one in found} <= {"5"}
+    return found
+
+
+def test_enough_distinct_owners_with_the_roles_are_enough(settings: Settings, tmp_path: Path) -> None:
+    assert _approved(settings, tmp_path, "sam", "lea") == []
+
+
+@pytest.mark.parametrize(
+    ("by", "changes", "said"),
+    [
+        ((), {}, "lacks an approval as ml-lead, security"),
+        (("sam",), {}, "lacks an approval as ml-lead"),
+        (("max",), {}, "1 owners approved"),
+        (("max", "paul"), {}, "is by whoever asked"),
+        (("sam", "lea"), {"environment": "staging"}, "is about another promotion"),
+        (("sam", "lea"), {"expires_at": PAST, "approved_at": PAST}, "was not valid"),
+        (("sam", "lea"), {"approver": "max"}, "is signed by another"),
+        (("sam",), {"manifest": "ab" * 32}, "0 owners approved"),
+    ],
+)
+def test_too_few_approvals_are_told_with_why_others_do_not_count(
+    settings: Settings, tmp_path: Path, by: tuple[str, ...], changes: dict[str, object], said: str
+) -> None:
+    (found,) = _approved(settings, tmp_path, *by, **changes)
+    assert said in found
+
+
+def test_the_self_check_hands_out_no_export_that_lacks_approvals(settings: Settings, tmp_path: Path) -> None:
+    asking = with_trust(settings, thresholds={"prod": {"security": 1}})
+    promoted(asking, trained(asking))
+    with pytest.raises(EvidenceBroken, match="step 5, approvals"):
+        exported(asking, "rainfall@prod", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("owners", "threshold", "missing"),
+    [
+        ({"a": "x"}, {"x": 1}, []),
+        ({"a": "x"}, {"x": 2}, ["x"]),
+        ({"a": "xy", "b": "x"}, {"x": 1, "y": 1}, []),
+        ({"a": "xy"}, {"x": 1, "y": 1}, ["y"]),
+        ({"a": "xyz", "b": "xy", "c": "x"}, {"x": 1, "y": 1, "z": 1}, []),
+        ({"a": "x", "b": "x"}, {"x": 1, "y": 1}, ["y"]),
+        ({}, {"x": 1}, ["x"]),
+        ({}, {}, []),
+    ],
+)
+def test_each_owner_fills_one_place_and_as_many_are_filled_as_can_be(
+    owners: dict[str, str], threshold: dict[str, int], missing: list[str]
+) -> None:
+    assert missing_roles({name: frozenset(roles) for name, roles in owners.items()}, threshold) == missing

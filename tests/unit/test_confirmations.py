@@ -1,0 +1,184 @@
+"""What is stated about what was stated before: every field of reproduction, approval, export and rollback, and how long a name may be."""
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aiinfra_core.domain.artifact import DigestKind
+from aiinfra_core.errors import BadInput
+from aiinfra_core.evidence import dsse, statement
+from aiinfra_core.evidence.checkpoint import Checkpoint
+from aiinfra_core.evidence.predicates import PROMOTION_EXTENSION, Promotion
+from aiinfra_core.evidence.statement import Subject
+from tests.simulators.sample_statements import (
+    HEX,
+    ID,
+    MOMENT,
+    WRITTEN,
+    approval,
+    evaluation,
+    export,
+    promotion,
+    registration,
+    reproduction,
+)
+
+OTHER = "cd" * 32
+ORIGIN = "aiinfra.example/log"
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,127}", fullmatch=True)
+ACTORS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=256)
+
+
+def claim(payload: bytes) -> dict[str, Any]:
+    value = json.loads(payload)
+    assert value["_type"] == "https://in-toto.io/Statement/v1"
+    assert value["subject"] == [{"name": "rainfall", "digest": {"sha256": HEX}}]
+    predicate: dict[str, Any] = value["predicate"]
+    return predicate
+
+
+def test_a_reproduction_is_stated_in_full() -> None:
+    assert json.loads(reproduction())["predicateType"] == "urn:ai-infra:attestation:reproduction:v1"
+    assert claim(reproduction(outcome="within_tolerance", reproduced_checksum=OTHER)) == {
+        "artifactId": str(ID),
+        "model": "rainfall",
+        "trainingAttestation": HEX,
+        "outcome": "within_tolerance",
+        "reproducedChecksum": OTHER,
+        "reportDigest": HEX,
+        "reproducedBy": "ada",
+        "startedOn": WRITTEN,
+        "finishedOn": WRITTEN,
+    }
+
+
+def test_an_approval_is_stated_in_full() -> None:
+    assert json.loads(approval())["predicateType"] == "urn:ai-infra:attestation:approval:v1"
+    assert claim(approval()) == {
+        "promotionId": str(ID),
+        "model": "rainfall",
+        "environment": "prod",
+        "manifest": HEX,
+        "approver": "grace",
+        "approvedAt": WRITTEN,
+        "expiresAt": WRITTEN.replace("03-01", "03-02"),
+    }
+
+
+def test_an_export_is_stated_in_full() -> None:
+    assert json.loads(export())["predicateType"] == "urn:ai-infra:attestation:export:v1"
+    assert claim(export()) == {
+        "artifactId": str(ID),
+        "model": "rainfall",
+        "version": 3,
+        "environment": "prod",
+        "current": {"sequence": 8, "manifest": HEX},
+        "head": {"origin": ORIGIN, "size": 41, "root": HEX},
+        "files": HEX,
+        "exportedBy": "ada",
+        "exportedAt": WRITTEN,
+    }
+
+
+def test_an_export_of_a_version_says_nothing_about_what_is_current() -> None:
+    predicate = claim(export(environment=None, current=None))
+    assert (predicate["environment"], predicate["current"]) == (None, None)
+
+
+def test_a_rollback_is_a_promotion_that_says_so() -> None:
+    read = statement.parse(promotion(rollback=True)).predicate
+    assert isinstance(read, Promotion)
+    assert read.promotion.rollback is True
+    assert claim(promotion(rollback=True)) == claim(promotion()) | {
+        PROMOTION_EXTENSION: claim(promotion())[PROMOTION_EXTENSION] | {"rollback": True}
+    }
+
+
+@pytest.mark.parametrize(
+    ("state", "changes"),
+    [
+        (reproduction, {"outcome": "similar"}),
+        (reproduction, {"outcome": "identical", "reproduced_checksum": OTHER}),
+        (reproduction, {"outcome": "identical", "reproduced_checksum": None}),
+        (reproduction, {"outcome": "different"}),
+        (reproduction, {"outcome": "within_tolerance"}),
+        (reproduction, {"outcome": "failed"}),
+        (reproduction, {"outcome": "different", "reproduced_checksum": None}),
+        (reproduction, {"outcome": "different", "reproduced_checksum": OTHER.upper()}),
+        (reproduction, {"training_attestation": "nope"}),
+        (reproduction, {"finished_at": MOMENT - timedelta(microseconds=1)}),
+        (approval, {"expires_at": MOMENT - timedelta(microseconds=1)}),
+        (approval, {"approved_at": MOMENT.replace(tzinfo=None)}),
+        (approval, {"manifest": None}),
+        (export, {"current": None}),
+        (export, {"environment": None}),
+        (export, {"current": (0, HEX)}),
+        (export, {"current": (2**53, HEX)}),
+        (export, {"version": 0}),
+        (export, {"version": True}),
+        (export, {"head": Checkpoint(ORIGIN, 0, bytes(32))}),
+        (export, {"head": Checkpoint(ORIGIN, 1, bytes(31))}),
+        (export, {"files": ""}),
+        (reproduction, {"reproduced_by": "x" * 5000}),
+        (approval, {"approver": "x" * 5000}),
+        (export, {"exported_by": "x" * 5000}),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else str(value)[:50],
+)
+def test_what_makes_no_sense_is_not_stated(state: Callable[..., bytes], changes: dict[str, Any]) -> None:
+    with pytest.raises(BadInput):
+        state(**changes)
+
+
+def test_a_failed_reproduction_names_no_checksum() -> None:
+    assert claim(reproduction(outcome="failed", reproduced_checksum=None))["reproducedChecksum"] is None
+
+
+@settings(deadline=None)
+@given(NAMES, ACTORS, NAMES, st.sampled_from(DigestKind))
+def test_every_name_that_a_record_may_have_can_be_signed(model: str, actor: str, environment: str, kind: DigestKind) -> None:
+    for payload in all_with(model, actor, environment, "o" * 200, Subject(model, kind, HEX)):
+        assert dsse.fits(payload)
+        assert statement.parse(payload).subject.name == model
+
+
+def test_the_longest_names_can_be_signed() -> None:
+    subject = Subject("m" * 128, DigestKind.DIRECTORY, HEX)
+    assert all(map(dsse.fits, all_with("m" * 128, '"' * 256, "e" * 128, "o" * 200, subject)))
+
+
+@settings(deadline=None)
+@given(st.text(max_size=5000))
+def test_any_other_name_either_fits_or_is_refused(name: str) -> None:
+    for state, who in ((approval, "approver"), (reproduction, "reproduced_by"), (export, "exported_by"), (promotion, "requested_by")):
+        try:
+            payload = state(**{who: name})
+        except BadInput:
+            continue
+        assert dsse.fits(payload)
+        assert statement.parse(payload).digest == statement.digest(payload)
+
+
+def all_with(model: str, actor: str, environment: str, origin: str, subject: Subject) -> list[bytes]:
+    """One statement of each kind whose length depends on names only, and one rollback with three approvers and three inputs."""
+    return [
+        registration(model=model, registered_by=actor, subject=subject),
+        evaluation(model=model, recorded_by=actor, subject=subject),
+        reproduction(model=model, reproduced_by=actor, subject=subject),
+        approval(model=model, approver=actor, environment=environment, subject=subject),
+        export(model=model, exported_by=actor, environment=environment, head=Checkpoint(origin, 2**53 - 1, bytes(32)), subject=subject),
+        promotion(
+            model=model,
+            requested_by=actor,
+            environment=environment,
+            subject=subject,
+            approvers=[actor] * 3,
+            input_attestations=[HEX] * 3,
+            rollback=True,
+        ),
+    ]
