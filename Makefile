@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo test test-unit test-slow test-full check format up down bench clean lock help
+.PHONY: demo verifiers test test-unit test-slow test-full check format up down bench clean lock help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,9 @@ demo: $(READY)  ## train, register, promote and verify a model on real data, tel
 test: check  ## the checks and every test that is not slow
 	$(PYTEST) -m "not slow and not full and not benchmark" tests
 
+verifiers:  ## install the tools of other people that tests/interop asks for a second opinion
+	scripts/install-verifiers.sh
+
 test-unit: $(READY)  ## only the pure, fast tests
 	$(PYTEST) tests/unit
 
@@ -38,6 +41,7 @@ test-slow: $(READY)  ## what is longer than a sample; CI runs it after make test
 
 test-full: $(READY)  ## what is too long for CI; by hand, before a release
 	$(PYTEST) -m "full" tests
+	scripts/fuzz.sh 30
 
 check: $(READY)  ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

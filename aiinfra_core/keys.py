@@ -15,6 +15,7 @@ from aiinfra_core.evidence.trust import listed, may_sign
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.load import load
 from aiinfra_core.signing.signer import Signer
+from aiinfra_core.signing.uri import is_remote, parse
 
 SIGNED_HERE = (Purpose.ARTIFACT, Purpose.EVALUATION, Purpose.PROMOTION, Purpose.AUDIT)
 
@@ -23,12 +24,17 @@ def configured_signer(settings: Settings, purpose: Purpose, environment: str | N
     """Return the signer for a purpose, if its signatures will count; where a trust root is set that of audit events must count too.
 
     Raises:
-        Misconfigured: none is configured, the one that is cannot be loaded, or the trust root does not list its key for this.
+        Misconfigured: none is configured, the one that is cannot be loaded, or the trust root does not list its key for this, or the log.
         EvidenceBroken: the trust root does not verify.
     """
     signer = loaded_signer(settings, purpose)
     if settings.trust_root is not None:
         trust = trust_of(settings)
+        if settings.log_origin not in trust.logs:
+            raise Misconfigured(
+                f"The trust root does not list the log {settings.log_origin}, and nobody would accept its checkpoints: correct"
+                f" AI_INFRA_LOG_ORIGIN, or list it with: aiinfra trust renew --log {settings.log_origin}"
+            )
         _check_listed(settings, trust, signer, purpose, environment)
         _check_listed(settings, trust, loaded_signer(settings, Purpose.AUDIT), Purpose.AUDIT, None)
     return signer
@@ -58,16 +64,20 @@ def loaded_signer(settings: Settings, purpose: Purpose) -> Signer:
     uri = settings.signer_uri or settings.kms_endpoint or ("env:" if settings.signer_key_b64 else None)
     if uri is None:
         raise Misconfigured("No signer is configured: set AI_INFRA_SIGNER_KEY_B64, AI_INFRA_KMS_ENDPOINT or AI_INFRA_SIGNER_URI.")
-    return _loaded(uri, settings.signer_id, settings.signer_key_b64, settings.kms_public_key_b64, settings.kms_timeout_seconds)
+    pin = settings.kms_public_key_b64 or _listed_pin(settings, uri)
+    return _loaded(uri, settings.signer_id, settings.signer_key_b64, pin, settings.kms_timeout_seconds)
 
 
 def signer_at(settings: Settings, uri: str) -> Signer:
-    """Return the signer of a URI that says everything itself; `env:` is the key in the environment.
+    """Return the signer of a URI that says everything itself.
+
+    `env:` is the key in the environment; a signer elsewhere that pins no key has the one the trust root lists under its name.
 
     Raises:
         Misconfigured: it cannot be loaded.
     """
-    return _loaded(uri, None, settings.signer_key_b64 if uri == "env:" else None, None, settings.kms_timeout_seconds)
+    key = settings.signer_key_b64 if uri == "env:" else None
+    return _loaded(uri, None, key, _listed_pin(settings, uri), settings.kms_timeout_seconds)
 
 
 def trust_of(settings: Settings) -> Trust:
@@ -102,6 +112,16 @@ def signers_as_keys(settings: Settings, owner: str) -> tuple[TrustedKey, ...]:
         )
         for keyid, signer in keys.items()
     )
+
+
+def _listed_pin(settings: Settings, uri: str) -> str | None:
+    if settings.trust_root is None or not is_remote(uri):
+        return None
+    given = parse(uri).parameters
+    if "public-key" in given or "signer-id" not in given:
+        return None
+    named = [entry.public_key for entry in trust_of(settings).keys if entry.signer_id == given["signer-id"]]
+    return named[0] if len(named) == 1 else None
 
 
 def _check_listed(settings: Settings, trust: Trust, signer: Signer, purpose: Purpose, environment: str | None) -> None:

@@ -49,7 +49,7 @@ into() {
 
 install_node() {
   cp tests/interop/node/package.json tests/interop/node/package-lock.json "$1" &&
-    npm ci --prefix "$1" --omit=dev --ignore-scripts --no-audit --no-fund --loglevel=error
+    npm ci --prefix "$1" --omit=dev --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error
 }
 
 install_model_signing() {

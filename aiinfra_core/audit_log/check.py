@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import psycopg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 from aiinfra_core import canonical_json, checksums, database
 from aiinfra_core.audit_log import checkpoints, state_rows
@@ -29,6 +29,7 @@ from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import EvidenceBroken, Unavailable
 from aiinfra_core.keys import trust_of
 from aiinfra_core.settings import Settings
+from aiinfra_core.tables import audit_checkpoints
 
 WORTH_PROCESSES = 20_000
 _SETTLE_SECONDS = 2.0
@@ -173,8 +174,8 @@ def _await_newest(settings: Settings, published: int) -> None:
     until = time.monotonic() + _SETTLE_SECONDS
     while time.monotonic() < until:
         with database.autocommit(settings) as connection:
-            newest = checkpoints.latest(connection)
-        if published <= (newest.size if newest else 0):
+            newest = connection.execute(select(func.max(audit_checkpoints.c.size))).scalar_one()
+        if published <= (newest or 0):
             return
         time.sleep(_SETTLE_SECONDS / 20)
 

@@ -7,6 +7,7 @@ found here, before anything else is signed. When a checkpoint is due is decided 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select
@@ -71,7 +72,8 @@ def inclusion(tx: Connection, seq: int, covering: Published) -> LogProof:
     """
     if not 0 < seq <= covering.size:
         raise NotFound(f"The checkpoint covers {covering.size} entries, not seq {seq}; see: aiinfra audit checkpoint")
-    return LogProof(seq - 1, tuple(merkle.inclusion_proof(seq - 1, covering.size, tiles.reader(tx))), covering.note)
+    hashes = tiles.proof(tx, partial(merkle.inclusion_proof, seq - 1, covering.size))
+    return LogProof(seq - 1, tuple(hashes), covering.note)
 
 
 def consistency(tx: Connection, old: int, new: int) -> list[bytes]:
@@ -81,7 +83,7 @@ def consistency(tx: Connection, old: int, new: int) -> list[bytes]:
         BadInput: the sizes are not 0 < old <= new.
         EvidenceBroken: at `audit_tiles`; the tree lacks a node.
     """
-    return merkle.consistency_proof(old, new, tiles.reader(tx))
+    return tiles.proof(tx, partial(merkle.consistency_proof, old, new))
 
 
 def outside(settings: Settings, after: int = 0) -> Iterator[tuple[int, bytes]]:

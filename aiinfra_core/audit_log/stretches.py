@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiinfra_core.audit_log.state_rows import PRIMARY_KEYS, Connection, digest
-from aiinfra_core.audit_log.walk import AuditKey, Problem, Row, Tip, iso, walk
+from aiinfra_core.audit_log.walk import AuditKey, Problem, Tip, iso, walk
 
-EVENTS = 2048
+EVENTS = 4096
 _COLUMNS = """seq, id::text, event_type, payload::text, prev_hash, hash, signature, signer_id, ts::text, created_at::text, metadata::text,
   version"""
 _ROWS = f"SELECT {_COLUMNS} FROM audit_events WHERE seq > %s AND seq <= %s ORDER BY seq"  # noqa: S608 - our own columns
@@ -32,9 +32,9 @@ class Stretch:
 def walk_stretch(connection: Connection, keys: Mapping[str, list[AuditKey]], after: int, to: int) -> Stretch:
     """Check the events with `after` < seq <= `to`, following the one before them."""
     begins = tip_at(connection, after)
-    found = walk(begins, map(Row._make, connection.execute(_ROWS, [after, to])), keys, PRIMARY_KEYS)
+    found = walk(begins, connection.execute(_ROWS, [after, to]).fetchall(), keys, PRIMARY_KEYS)
     told = [(table, key, seq, digest(row)) for (table, key), (seq, row) in found.told.items()]
-    return Stretch(begins, found.tip, found.events, bytes(found.leaves), told, found.problems, found.broken)
+    return Stretch(begins, found.tip, found.events, found.leaves, told, found.problems, found.broken)
 
 
 def tip_at(connection: Connection, seq: int) -> Tip:

@@ -4,7 +4,8 @@ Tile T of level L holds the hashes of up to 256 complete subtrees of 256^L leave
 and whether it does is for `aiinfra audit verify` to say. Which tree head is signed, and where it is published, lives in `checkpoints`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import count, pairwise
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, select, text
 from aiinfra_core import merkle
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.entry import leaf
-from aiinfra_core.tables import audit_events, audit_tiles
+from aiinfra_core.tables import audit_events
 
 LEVEL_BITS = 8
 TILE_HASHES = 1 << LEVEL_BITS
@@ -33,10 +34,18 @@ _KEEP = text(
     ON CONFLICT (level, tile) DO UPDATE SET hashes = EXCLUDED.hashes WHERE audit_tiles.hashes <> EXCLUDED.hashes
     """
 )
+_READ = text(
+    """
+    SELECT level, tile, hashes FROM audit_tiles
+    JOIN unnest(CAST(:levels AS integer[]), CAST(:tiles AS bigint[])) AS wanted (level, tile) USING (level, tile)
+    """
+)
 _EVENTS = select(audit_events).order_by(audit_events.c.seq).limit(BATCH)
 
 # Level -> the hashes in its last tile and the index of that tile.
 _Edge = list[tuple[int, bytearray]]
+# (level, tile) -> hashes
+_Tiles = dict[tuple[int, int], bytes]
 
 
 def grow(connection: Connection) -> int:
@@ -66,28 +75,46 @@ def reader(connection: Connection) -> merkle.Node:
     Raises:
         EvidenceBroken: when read, at `audit_tiles`; the node is not there.
     """
-    read: dict[tuple[int, int], bytes] = {}
+    read: _Tiles = {}
 
     def tile(level: int, number: int) -> bytes:
         if (level, number) not in read:
-            read[level, number] = _read(connection, level, number)
-        return read[level, number]
+            read.update(_read(connection, [(level, number)]))
+        return read.get((level, number), b"")
 
-    def node(level: int, index: int) -> bytes:
-        tile_level, inner = divmod(level, LEVEL_BITS)
-        first = index << inner
-        number, start = first >> LEVEL_BITS, (first % TILE_HASHES) * merkle.HASH_BYTES
-        hashes = tile(tile_level, number)[start : start + (merkle.HASH_BYTES << inner)]
-        if len(hashes) != merkle.HASH_BYTES << inner:
-            raise EvidenceBroken("audit_tiles", f"tile {number} of level {tile_level} lacks hashes the tree has; see: aiinfra audit verify")
-        return _root(hashes)
-
-    return node
+    return partial(_node, tile)
 
 
-def _read(connection: Connection, level: int, number: int) -> bytes:
-    found = select(audit_tiles.c.hashes).where(audit_tiles.c.level == level, audit_tiles.c.tile == number)
-    return connection.execute(found).scalar_one_or_none() or b""
+def proof(connection: Connection, make: Callable[[merkle.Node], list[bytes]]) -> list[bytes]:
+    """Return what `make` makes of the tree's nodes; every tile it needs is read in one query.
+
+    Raises:
+        EvidenceBroken: at `audit_tiles`; a node is not there.
+    """
+    needed: dict[tuple[int, int], None] = {}
+
+    def note(level: int, index: int) -> bytes:
+        needed[level // LEVEL_BITS, (index << level % LEVEL_BITS) >> LEVEL_BITS] = None
+        return bytes(merkle.HASH_BYTES)
+
+    make(note)
+    read = _read(connection, list(needed))
+    return make(partial(_node, lambda level, number: read.get((level, number), b"")))
+
+
+def _node(tile: Callable[[int, int], bytes], level: int, index: int) -> bytes:
+    tile_level, inner = divmod(level, LEVEL_BITS)
+    first = index << inner
+    number, start = first >> LEVEL_BITS, (first % TILE_HASHES) * merkle.HASH_BYTES
+    hashes = tile(tile_level, number)[start : start + (merkle.HASH_BYTES << inner)]
+    if len(hashes) != merkle.HASH_BYTES << inner:
+        raise EvidenceBroken("audit_tiles", f"tile {number} of level {tile_level} lacks hashes the tree has; see: aiinfra audit verify")
+    return _root(hashes)
+
+
+def _read(connection: Connection, places: Sequence[tuple[int, int]]) -> _Tiles:
+    values = {"levels": [level for level, _ in places], "tiles": [number for _, number in places]}
+    return {(row.level, row.tile): bytes(row.hashes) for row in connection.execute(_READ, values)}
 
 
 def _edge(connection: Connection) -> _Edge:
@@ -95,7 +122,7 @@ def _edge(connection: Connection) -> _Edge:
     if [row.level for row in found] != list(range(len(found))):
         raise EvidenceBroken("audit_tiles", "a level of the tree is missing; see: aiinfra audit verify")
     edge = [(row.tile, bytearray(row.hashes)) for row in found]
-    for level, (below, above) in enumerate(pairwise(edge), start=1):
+    for level, (below, above) in enumerate(pairwise([*edge, (0, bytearray())]), start=1):
         if _hashes(above) != _hashes(below) >> LEVEL_BITS:
             raise EvidenceBroken("audit_tiles", f"level {level} does not fit the one below; see: aiinfra audit verify")
     return edge
@@ -147,5 +174,11 @@ def _keep(connection: Connection, tiles: dict[tuple[int, int], bytes]) -> None:
     connection.execute(_KEEP, values)
 
 
+# Of a power of two of hashes.
 def _root(hashes: bytes | bytearray) -> bytes:
-    return merkle.root(bytes(hashes[start : start + merkle.HASH_BYTES]) for start in range(0, len(hashes), merkle.HASH_BYTES))
+    level, width = bytes(hashes), merkle.HASH_BYTES
+    while len(level) > width:
+        level = b"".join(
+            [merkle.node_hash(level[at : at + width], level[at + width : at + 2 * width]) for at in range(0, len(level), 2 * width)]
+        )
+    return level

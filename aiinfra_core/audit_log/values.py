@@ -3,6 +3,7 @@
 How a value comes to stand by its digest lives in `snapshot`.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,6 +13,8 @@ from sqlalchemy import Connection, Table, select, tuple_
 
 from aiinfra_core import checksums
 from aiinfra_core.tables import metadata
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, order=True)
@@ -42,7 +45,7 @@ def _in_row(name: str, row: Any) -> Iterator[Named]:
     key = tuple(str(row.get(column.name)) for column in table.primary_key.columns)
     for column, value in row.items():
         match value:
-            case {"sha256": str(sha256)} if column in table.c:
+            case {"sha256": str(sha256), "size": int()} if column in table.c and _SHA256.fullmatch(sha256):
                 yield Named(name, column, key, sha256)
 
 

@@ -3,6 +3,7 @@
 Each is started by itself (no fork), so nothing of the asking process is in it; it ends when its pipe is closed, also by a kill.
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -160,6 +161,7 @@ def _serve(channel: Channel) -> None:
 def main(arguments: Sequence[str]) -> None:
     """Serve on the descriptor that is named until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(200_000)  # what is read has no cycles; looking for them in every stretch costs a twentieth
     with Channel(int(arguments[0])) as channel:
         try:
             _serve(channel)

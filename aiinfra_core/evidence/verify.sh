@@ -161,10 +161,15 @@ step="export: its statement is signed and about these files, these bytes and thi
 base64 -d <<<"$(jq -r .payload export.dsse.json)" >"$tmp/claimed"
 opened export.dsse.json "$(jq -r .predicate.exportedAt "$tmp/claimed")" null
 jq -e --arg files "$(hash_of <FILES.SHA256)" --arg file "$file_digest" --arg dir "$dir_digest" --arg origin "$origin" --argjson size "$size" \
-  --arg root "$(base64 -d <<<"$log_root" | basenc --base16 -w0 | tr A-F a-f)" --slurpfile all "$tmp/statements" '. as $e | .predicate as $p
+  --arg root "$(base64 -d <<<"$log_root" | basenc --base16 -w0 | tr A-F a-f)" --arg last_at "$last_at" --slurpfile all "$tmp/statements" '. as $e | .predicate as $p
   | .predicateType == "urn:ai-infra:attestation:export:v1" and $p.files == $files and $p.head == {origin: $origin, size: $size, root: $root}
   and (.subject[0].digest == {sha256: $file} or .subject[0].digest == {dirHash: $dir})
   and any($all[]; .predicateType == "urn:ai-infra:attestation:registration:v1" and .subject == $e.subject and .predicate.artifactId == $p.artifactId)
-  and ($p.current == null or any($all[]; .digest == $p.current.manifest and .subject == $e.subject))' "$tmp/payload" >/dev/null || fail "it says otherwise"
+  and ($p.exportedAt >= $last_at) and ($p.current == null) == ($p.environment == null)
+  and ($p.current == null or any($all[]; .digest == $p.current.manifest and .subject == $e.subject
+    and .predicate.resourceUri == "mlmodel://\($p.model)/\($p.version)?env=\($p.environment)"
+    and .predicate["urn:ai-infra:attestation:promotion:v1"].sequence == $p.current.sequence)
+    and all($all[]; .predicate.inputAttestations == null or .predicate["urn:ai-infra:attestation:promotion:v1"].sequence <= $p.current.sequence))
+' "$tmp/payload" >/dev/null || fail "it says otherwise"
 ok
 jq -r '.predicate | "\(.model):\(.version)\(if .environment then " was current in \(.environment)" else "" end) as of log entry \(.head.size), exported \(.exportedAt)"' "$tmp/payload" | tr -cd '[:print:]\n'

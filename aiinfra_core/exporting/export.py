@@ -99,10 +99,9 @@ def _gather(settings: Settings, reference: str, since: Checkpoint | None) -> Gat
         if since is not None:
             gathering.check_since(since, head.checkpoint)
         with database.snapshot(settings) as tx:
-            try:
-                return gathering.gather(tx, reference, head, since)
-            except gathering.LogMovedError:
-                continue
+            gathered = gathering.gather(tx, reference, head, since)
+        if gathered is not None:
+            return gathered
     raise Unavailable(
         "database", "The audit log lacks events of this model, or moves on too quickly; look with aiinfra audit verify, or try again."
     )

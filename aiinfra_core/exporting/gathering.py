@@ -32,10 +32,6 @@ _TAKES_IN = text(_FROM.format("payload -> 'rows' -> 'attestations' ->> 'digest' 
 _APPLIES = text(_FROM.format("event_type = 'promotion.applied' AND payload -> 'digests' ->> 'manifest' = :digest"))
 
 
-class LogMovedError(Exception):
-    """Something of the story is not under the checkpoint yet: it happened since."""
-
-
 @dataclass(frozen=True)
 class Gathered:
     """Everything of an export but the artifact's bytes and what is made from the rest; the keys of the dicts name the files."""
@@ -58,8 +54,8 @@ class Gathered:
         return self.known.artifact
 
 
-def gather(tx: Connection, reference: str, head: Published, since: Checkpoint | None) -> Gathered:
-    """Read the story of an artifact as far as a checkpoint covers it.
+def gather(tx: Connection, reference: str, head: Published, since: Checkpoint | None) -> Gathered | None:
+    """Read the story of an artifact; None where something of it is not under the checkpoint, because it happened since.
 
     Args:
         tx: one consistent state of the database, read after the checkpoint was made.
@@ -69,7 +65,6 @@ def gather(tx: Connection, reference: str, head: Published, since: Checkpoint | 
 
     Raises:
         NotFound: nothing is registered under that name, or a policy's text is not kept.
-        LogMovedError: something happened since the checkpoint; make a new one and ask again.
         EvidenceBroken: what is recorded does not hold together, or the log does not continue `since`.
     """
     artifact = artifacts.find(tx, reference)
@@ -77,6 +72,8 @@ def gather(tx: Connection, reference: str, head: Published, since: Checkpoint | 
     chain = _of_environment(tx, artifact.model, environment) if environment else _of_artifact(tx, artifact)
     kept = _attestations(tx, artifact, chain)
     seqs = _entries(tx, kept, chain, head)
+    if seqs is None:
+        return None
     return Gathered(
         known=recorded(tx, artifact),
         environment=environment,
@@ -144,12 +141,12 @@ def _saying(row: Row[Any], shape: type[Any]) -> Any:
     return predicate
 
 
-def _entries(tx: Connection, kept: Sequence[Row[Any]], chain: Sequence[Promotion], head: Published) -> list[int]:
+def _entries(tx: Connection, kept: Sequence[Row[Any]], chain: Sequence[Promotion], head: Published) -> list[int] | None:
     found = [tx.execute(_TAKES_IN, {"since": row.created_at, "digest": row.digest}).scalar() for row in kept]
     found += [tx.execute(_APPLIES, {"since": one.applied_at, "digest": one.manifest}).scalar() for one in chain]
     seqs = {seq for seq in found if seq is not None and seq <= head.size}
     if None in found or len(seqs) < len(set(found)):
-        raise LogMovedError
+        return None
     return sorted(seqs | {head.size})
 
 

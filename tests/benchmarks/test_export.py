@@ -60,7 +60,7 @@ def test_hashing_a_model_of_many_files(model: Bundle, request: pytest.FixtureReq
     pairs = [(_seconds(_by_hand, model), _seconds(bundle.hash_model, model)) for _ in range(ROUNDS)]
     hand, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
     size = sum((model.folder / bundle.MODEL / name).stat().st_size for name in model.model)
-    print(f"\n{request.node.callspec.id}: {size / ours / 1e9:.2f} GB/s, {hand / ours:.2f} x hashlib over all cores")
+    print(f"\n{request.node.callspec.id}: {size / ours / 1e9:.2f} GB/s, {hand / ours:.2f} x hashlib over all cores")  # noqa: T201
     assert hand / ours >= 0.9
 
 
@@ -73,5 +73,5 @@ def test_the_cpu_that_verifying_a_small_export_takes(known: Known) -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    print(f"\nverifying a small export, all in all: {statistics.median(spent):.2f} s of CPU")
+    print(f"\nverifying a small export, all in all: {statistics.median(spent):.2f} s of CPU")  # noqa: T201
     assert statistics.median(spent) <= 0.5

@@ -6,7 +6,7 @@
 import sys
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found]
+import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["aiinfra_core"]):
     from tests.simulators.parsers import PARSERS, check

@@ -183,6 +183,15 @@ def test_a_checkpoint_changed_where_it_was_published_is_found(filled: Settings, 
     assert found == [f"{published.as_uri()}: the checkpoint of the database has no copy there"]
 
 
+def test_a_checkpoint_published_by_somebody_who_was_killed_is_taken_in_by_the_next(filled: Settings) -> None:
+    _edit(filled, "DELETE FROM audit_checkpoints")
+    found = _found(verifying.verify_history(filled))
+    assert f"audit_checkpoints size {LENGTH - 50}: the checkpoint was published but is not here; see: aiinfra audit checkpoint" in found
+    checkpoints.checkpoint(filled, audit_signer(filled))
+    history = verifying.verify_history(filled)
+    assert (_found(history), history.checkpoints) == ([], 2)
+
+
 def test_what_was_verified_by_other_keys_or_of_another_log_is_not_gone_on_with(filled: Settings, state: Path) -> None:
     way = Way(state=state, incremental=True)
     verifying.verify_history(filled, way)

@@ -3,9 +3,11 @@
 import json
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import Metadata
 
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.trust import Purpose
@@ -13,7 +15,7 @@ from aiinfra_core.evidence import bundle, dsse, statement
 from aiinfra_core.evidence.predicates import EVALUATION, PROMOTION, REGISTRATION, TRAINING
 from aiinfra_core.keys import loaded_signer
 from tests.simulators import exports
-from tests.simulators.exports import Known, checked, copied, problems, signed_again
+from tests.simulators.exports import TARGETS_KEY, Known, checked, copied, problems, signed_again
 
 known = exports.known
 Forge = Callable[[Path, Known], dict[str, object]]
@@ -111,6 +113,12 @@ def _an_unlogged_promotion(folder: Path, known: Known) -> dict[str, object]:
     return {"current": {"sequence": 4, "manifest": digest}}
 
 
+def _a_promotion_of_another_model(folder: Path, known: Known) -> dict[str, object]:
+    for name in ("attestations", "bundles", "events", "proofs"):
+        shutil.copytree(known.other / name, folder / name, dirs_exist_ok=True)
+    return {"current": {"sequence": 1, "manifest": _promotions(known.other)[0].name[:64]}}
+
+
 def _a_policy_nobody_named(folder: Path, known: Known) -> dict[str, object]:
     (folder / bundle.policy_name("ab" * 32)).write_text("{}")
     return {}
@@ -145,6 +153,7 @@ FORGERIES: dict[str, tuple[Forge, set[int]]] = {
     "a policy nobody named": (_a_policy_nobody_named, {7}),
     "another training under the same name": (_another_training, {8}),
     "a promotion the log never took in": (_an_unlogged_promotion, {9, 4}),
+    "the current promotion is another model's": (_a_promotion_of_another_model, {11}),
     "another version": (_says({"version": 2}), {11, 13}),
     "another environment": (_says({"environment": "staging"}), {11}),
     "another sequence": (_says({"current": {"sequence": 2, "manifest": "ab" * 32}}), {11}),
@@ -179,3 +188,20 @@ def test_files_of_two_exports_do_not_mix(known: Known, tmp_path: Path) -> None:
         else:
             shutil.copy(other, path)
         assert not checked(folder, known.pinned).passed, name
+
+
+def test_a_key_listed_under_two_ids_or_owners_is_refused_however_well_the_list_is_signed(known: Known, tmp_path: Path) -> None:
+    for number, change in enumerate(({"owner": "another"}, {"owner": "another", "keyid": "ab" * 32})):
+        folder = copied(known.export, tmp_path / str(number))
+        trust = json.loads((folder / "trust/trust.json").read_bytes())
+        trust["keys"].append(trust["keys"][0] | change)
+        (folder / "trust/trust.json").write_bytes(canonical_json.dumps(trust))
+        targets = json.loads((folder / "trust/targets.json").read_bytes())
+        data = (folder / "trust/trust.json").read_bytes()
+        targets["signed"]["targets"]["trust.json"] = {"hashes": {"sha256": sha256(data).hexdigest()}, "length": len(data)}
+        signature = TARGETS_KEY.sign(Metadata.from_dict(json.loads(json.dumps(targets))).signed_bytes)
+        targets["signatures"][0]["sig"] = signature.hex()
+        (folder / "trust/targets.json").write_bytes(canonical_json.dumps(targets))
+        report = checked(signed_again(folder, known.settings), known.pinned)
+        assert [step.number for step in report.steps.values() if step.failed] == [1]
+        assert "trust.json" in report.steps[1].detail

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from aiinfra_core import database, promoting
+from aiinfra_core.domain.promotion import Decision, PromotionRequest
 from aiinfra_core.domain.trust import Compromise, Purpose, Trust, TrustedKey
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import trust_editing
 from aiinfra_core.evidence.verification.approvals import missing_roles
 from aiinfra_core.keys import loaded_signer
+from aiinfra_core.policy import local as local_gate
+from aiinfra_core.registry import dossier, promotion_moves
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.signing.local import LocalSigner
@@ -137,6 +141,27 @@ def test_a_rotated_root_leads_from_the_one_that_was_pinned(known: Known, tmp_pat
     assert not checked(export, folder / "2.root.json").passed
 
 
+def test_a_log_that_the_trust_root_does_not_list_proves_nothing(known: Known, tmp_path: Path) -> None:
+    found = _changed(known, tmp_path, lambda trust: trust.model_copy(update={"logs": ("another.example/log",)}))
+    assert [one for one in found if "does not list" in one]
+
+
+def test_a_yes_that_the_policy_does_not_give_is_found(settings: Settings, tmp_path: Path) -> None:
+    trusting = with_trust(settings)
+    request = PromotionRequest(artifact=str(trained(trusting).id), environment="prod", evaluation={"quality": 0.1}, requested_by="paul")
+    promotion_id = promoting.request_promotion(trusting, request)
+    policy = {"rule": "evaluation.quality >= minimum", "minimum": "0.8"}
+    said = {"allowed": True, "policy_id": local_gate.ALLOW, "reason": "bribed", "source": local_gate.SOURCE, "answer": policy}
+    with database.autocommit(trusting) as connection:
+        row = dossier.of_promotion(connection, promotion_id).row
+        decision = Decision.model_validate({**said, "policy_digest": local_gate.policy_digest(0.8)})
+        promotion_moves.record_decision(connection, row, decision, at=datetime.now(UTC))
+    promoting.sign_manifest(trusting, promotion_id)
+    promoting.apply_promotion(trusting, promotion_id)
+    with pytest.raises(EvidenceBroken, match="step 7, policy: policy: the policy asks for a quality of at least"):
+        exported(trusting, "rainfall@prod", tmp_path / "out")
+
+
 APPROVERS = {name: local.from_base64(local.generate(), name) for name in ("sam", "lea", "max", "paul")}
 ROLES = {"sam": ("security",), "lea": ("ml-lead",), "max": ("security", "ml-lead"), "paul": ("security", "ml-lead")}
 
@@ -148,7 +173,7 @@ def _approved(settings: Settings, tmp_path: Path, *by: str, **changes: object) -
     promoted_with(asking, trained(asking), {name: APPROVERS[name] for name in by}, changes)
     assert asking.trust_root is not None
     export = exported(asking, "rainfall@prod", tmp_path / "first")
-    here = Known(export, export, asking.trust_root, asking)
+    here = Known(export, export, export, asking.trust_root, asking)
     found = _changed(here, tmp_path, lambda trust: trust_editing.with_threshold(trust, "prod", {"security": 1, "ml-lead": 1}))
     assert {one.split()[0] for one in found} <= {"5"}
     return found

@@ -12,11 +12,18 @@ import pytest
 from aiinfra_core.cli.app import main
 from aiinfra_core.evidence import bundle
 from tests.simulators import exports
-from tests.simulators.exports import Known, checked, copied, problems
+from tests.simulators.exports import Known, checked, copied, problems, signed_again
 from tests.simulators.tampering import EDITS, fitting, list_again, tampered
 
 known = exports.known
 pytestmark = pytest.mark.timeout(1800)
+
+
+# Whoever exports vouches for these alone: their contents follow from what else is there, or are for people.
+SAID_BY_THE_EXPORT_ALONE = (bundle.README, bundle.SCRIPT, bundle.BOM, bundle.STATEMENT, bundle.FILES, bundle.SUMS)
+OPTIONAL = ("consistency", "bundles", "trust/1.root.json")
+# A TUF signature is over the canonical form of what is signed: around it, these change nothing that is said.
+SPELLINGS = ("longer", "spelled otherwise", "one more field")
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +128,28 @@ def test_the_command_line_names_the_place_and_ends_with_5(received: tuple[Path, 
     assert f"events/{path.name}" in out
     assert "does not verify" in out
     assert "Proven" not in out
+
+
+def _believed(known: Known, folder: Path, every: bool) -> list[str]:
+    """Return the changes that an export signed anew after them gets away with."""
+    believed = []
+    for path, edit in list(_cases(folder, every)):
+        name = path.relative_to(folder).as_posix()
+        if name in SAID_BY_THE_EXPORT_ALONE or (edit == "deleted" and name.startswith(OPTIONAL)):
+            continue
+        if name.startswith("trust/") and not name.endswith("trust.json") and edit in SPELLINGS:
+            continue
+        with tampered(folder, path, edit):
+            report = checked(signed_again(folder, known.settings), known.pinned)
+        if report.passed:
+            believed.append(f"{edit}: {name}")
+    return believed
+
+
+def test_a_change_is_found_also_in_an_export_that_was_signed_anew_after_it(received: tuple[Path, Path], known: Known) -> None:
+    assert _believed(known, received[0], every=False) == []
+
+
+@pytest.mark.slow
+def test_so_is_every_one_of_all_the_others(received: tuple[Path, Path], known: Known) -> None:
+    assert _believed(known, received[0], every=True) == []

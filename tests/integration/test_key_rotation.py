@@ -238,6 +238,26 @@ def test_without_an_audit_key_that_counts_nothing_at_all_is_signed(place: Place)
         assert tx.execute(select(func.count()).select_from(model_artifacts)).scalar_one() == 0
 
 
+def test_a_signer_elsewhere_is_pinned_to_the_key_the_trust_root_lists_under_its_name(place: Place) -> None:
+    here = keys.signer_at(place.settings, "vault:release?address=https://vault.example&signer-id=promotion")
+    assert here.public_key.keyid == place.keyid("promotion")
+    for uri in ("vault:release?address=https://vault.example&signer-id=somebody", "vault:release?address=https://vault.example"):
+        with pytest.raises(Misconfigured, match="pinned"):
+            keys.signer_at(place.settings, uri)
+    twice = place.entry("promotion-2", Purpose.PROMOTION).model_copy(update={"signer_id": "promotion"})
+    place.change(lambda it: trust_editing.with_key(it, twice))
+    with pytest.raises(Misconfigured, match="pinned"):
+        keys.signer_at(place.settings, "vault:release?address=https://vault.example&signer-id=promotion&mount=other")
+
+
+def test_a_log_that_is_not_listed_is_not_written(place: Place) -> None:
+    place.settings = place.settings.model_copy(update={"log_origin": "another.example/log"})
+    with pytest.raises(Misconfigured, match=r"aiinfra trust renew --log another\.example/log"):
+        place.registers()
+    place.change(lambda it: trust_editing.with_log(it, "another.example/log"))
+    place.registers()
+
+
 def test_a_change_of_the_trust_files_is_seen_without_a_restart_and_an_older_one_is_refused(place: Place) -> None:
     pinned = place.trust / "1.root.json"
     first = trust_directory.opened(pinned)

@@ -125,16 +125,17 @@ def test_every_table_is_evidence_or_known_not_to_be() -> None:
     assert not {table.name for table in EVIDENCE} & {table.name for table in OPERATIONAL}
 
 
-def test_any_column_of_any_evidence_row_changed_by_hand_is_found_and_named(story: Story) -> None:
+@pytest.mark.parametrize("to", ["another value", pytest.param("nothing", marks=pytest.mark.slow)])
+def test_any_column_of_any_evidence_row_changed_by_hand_is_found_and_named(story: Story, to: str) -> None:
     engine, settings = story
     missed = []
     with engine.connect() as tx:
         for table in EVIDENCE:
             for column in table.columns:
-                for change in (OTHER_VALUE[column.type.compile(engine.dialect)].format(column.name), "NULL"):
-                    if _changed(tx, table, column, change) and not _named(_places(tx, settings), table, column):
-                        missed.append(f"{table.name}.{column.name} = {change}: {_places(tx, settings)}")
-                    tx.rollback()
+                change = "NULL" if to == "nothing" else OTHER_VALUE[column.type.compile(engine.dialect)].format(column.name)
+                if _changed(tx, table, column, change) and not _named(_places(tx, settings), table, column):
+                    missed.append(f"{table.name}.{column.name} = {change}: {_places(tx, settings)}")
+                tx.rollback()
     assert missed == []
 
 
@@ -260,6 +261,33 @@ def test_a_whole_history_rewritten_with_the_right_key_is_found_by_what_was_publi
         assert all(place.startswith("file://") and "commits to another history" in place for place in places)
         alone = settings.model_copy(update={"checkpoint_root": f"{settings.artifact_root}/elsewhere"})
         assert all("has no copy there" in place for place in _places(tx, alone))
+
+
+COPIES = {
+    ("model_artifacts", "signer_id"): "mallory",
+    ("model_promotions", "signature"): "AAAA",
+    ("attestations", "predicate_type"): "urn:ai-infra:attestation:registration:v2",
+    ("attestations", "subject_checksum"): "0" * 64,
+}
+
+
+@pytest.mark.parametrize(("table", "column"), COPIES)
+def test_a_copy_forged_in_the_row_and_with_the_right_key_in_its_events_is_found_by_the_envelope(
+    story: Story, table: str, column: str
+) -> None:
+    engine, settings = story
+    forged = COPIES[table, column]
+
+    def forge(event: dict[str, Any]) -> None:
+        if (event["rows"].get(table) or {}).get(column):
+            event["rows"][table][column] = forged
+
+    with engine.connect() as tx:
+        tx.execute(text(f"UPDATE {table} SET {column} = :forged WHERE {column} IS NOT NULL"), {"forged": forged})
+        _rewrite(tx, settings, forge)
+        found = [place for place in _places(tx, settings) if not place.startswith("file://")]
+        assert found
+        assert all(place.startswith(f"{table} ") and f"{column} is not what its envelope says" in place for place in found)
 
 
 def test_an_old_promotion_put_back_is_found(story: Story) -> None:

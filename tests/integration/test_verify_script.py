@@ -70,7 +70,7 @@ def _missed(received: Path, pinned: Path, every: bool) -> list[str]:
             continue
         seen.add(kind)
         edits = list(fitting(path))
-        for edit in edits[number % 4 :: 4] if not every else edits:
+        for edit in edits if every else [edits[number % len(edits)]]:
             with tampered(received, path, edit):
                 ended = _script(received, pinned)
             if ended.returncode != 1 or "FAILED" not in ended.stdout:
@@ -87,7 +87,7 @@ def test_it_finds_every_change_to_every_file(received: Path, known: Known) -> No
     assert _missed(received, known.pinned, every=True) == []
 
 
-@pytest.mark.parametrize("name", ["a promotion in between is left out", "another sequence"])
+@pytest.mark.parametrize("name", ["a promotion in between is left out"])
 def test_it_finds_lies_of_whoever_exports(known: Known, tmp_path: Path, name: str) -> None:
     _refuses(known, tmp_path, name)
 
@@ -95,8 +95,6 @@ def test_it_finds_lies_of_whoever_exports(known: Known, tmp_path: Path, name: st
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, (_, steps) in FORGERIES.items() if steps & COVERED])
 def test_it_finds_every_lie_about_what_it_checks(known: Known, tmp_path: Path, name: str) -> None:
-    if name in ("another version", "another environment", "made before its log"):
-        pytest.skip("for aiinfra verify: it compares the rows of the log")
     _refuses(known, tmp_path, name)
 
 

@@ -20,6 +20,11 @@ def entries(archive: Path) -> list[Path]:
     return sorted(archive.rglob("*.json"), key=lambda path: int(read(path)["seq"]))
 
 
+def key_in(archive: Path, path: Path) -> str:
+    """Return what a file is called in its archive."""
+    return path.relative_to(archive).as_posix()
+
+
 def read(path: Path) -> dict[str, Any]:
     """Return an entry as it is written."""
     return dict(json.loads(path.read_bytes()))

@@ -39,10 +39,11 @@ from tests.simulators.postgres import made_database
 
 @dataclass(frozen=True)
 class Known:
-    """An export, an earlier one of the same, the pinned root, and the installation they are from."""
+    """An export, an earlier one of the same, one of another model, the pinned root, and the installation they are from."""
 
     export: Path
     older: Path
+    other: Path
     pinned: Path
     settings: Settings
 
@@ -193,7 +194,8 @@ def known(postgres_server: str, migrated_template: str, tmp_path_factory: pytest
         promoted(settings, other, "staging")
         promoted(settings, first, quality=0.95)
         assert settings.trust_root is not None
-        yield Known(exported(settings, "rainfall@prod", folder / "export"), older, settings.trust_root, settings)
+        export, of_other = (exported(settings, f"{model}@prod", folder / f"export-{model}") for model in ("rainfall", "snowfall"))
+        yield Known(export, older, of_other, settings.trust_root, settings)
 
 
 def signed_again(folder: Path, settings: Settings, **changes: object) -> Path:

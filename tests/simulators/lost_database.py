@@ -9,11 +9,12 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import select
 
-from aiinfra_core import database, evaluating, jobs, promoting, registering
+from aiinfra_core import database, evaluating, jobs, promoting, rebuilding, registering
 from aiinfra_core.audit_log import checkpoints
 from aiinfra_core.audit_log.delivery import deliver
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
+from aiinfra_core.errors import AiInfraError, Unavailable
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import metadata
@@ -94,3 +95,12 @@ def all_rows(settings: Settings) -> dict[str, list[dict[str, Any]]]:
 def is_empty(settings: Settings) -> bool:
     """Tell whether no table has a row."""
     return not any(all_rows(settings).values())
+
+
+def refusal(lost: Lost, archive: Path, **options: Any) -> str:
+    """Return what a rebuild from an archive says, which must be a refusal that leaves the database empty."""
+    with pytest.raises(AiInfraError) as refused:
+        rebuilding.rebuild(lost.empty, archive.as_uri(), **options)
+    assert not isinstance(refused.value, Unavailable)
+    assert is_empty(lost.empty)
+    return str(refused.value)

@@ -22,12 +22,17 @@ def whole_state(settings: Settings) -> dict[str, list[str]]:
     """Return every row of every table and every stored file; what depends on ids, times or the place is blanked."""
     with database.transaction(settings) as tx:
         tables = {name: [dict(row) for row in tx.execute(select(table)).mappings()] for name, table in metadata.tables.items()}
+    # How many checkpoints there are depends on when a run was killed; the newest covers the same in the end.
+    tables["audit_checkpoints"] = [{"size": max((row["size"] for row in tables["audit_checkpoints"]), default=0)}]
+    tables["audit_tiles"] = [row | {"hashes": len(row["hashes"])} for row in tables["audit_tiles"]]
     root = Path(unquote(urlsplit(str(settings.artifact_root)).path))
     lasting = {row[name] for row in tables["training_jobs"] for name in ("checksum", "spec_digest")}
     state = {
         name: [json.dumps(_without_signed_bytes(row), default=_as_text, sort_keys=True) for row in rows] for name, rows in tables.items()
     }
-    state["files"] = [f"{path.relative_to(root)} {path.stat().st_size}" for path in root.rglob("*") if path.is_file()]
+    files = [path for path in root.rglob("*") if path.is_file()]
+    published = sorted(path for path in files if path.is_relative_to(root / "checkpoints"))
+    state["files"] = [f"{path.relative_to(root)} {path.stat().st_size}" for path in files if path not in published[:-1]]
     return {name: sorted(_blank(row.replace(str(settings.artifact_root), "ROOT"), lasting) for row in rows) for name, rows in state.items()}
 
 

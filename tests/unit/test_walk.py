@@ -51,7 +51,7 @@ def payload(number: int, text: str = "", **more: Any) -> str:
 
 
 def walked(rows: list[dict[str, Any]], trusted: Trust | None = None) -> Walked:
-    return walk(Tip(), map(as_read, rows), audit_keys(trusted or trust()), KEYS)
+    return walk(Tip(), [as_read(row) for row in rows], audit_keys(trusted or trust()), KEYS)
 
 
 @given(st.lists(st.tuples(st.integers(-10, 10), st.text(st.characters(exclude_categories=["Cs"]), max_size=20)), max_size=8))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from typing import Any
+from urllib.parse import quote
 
 from aiinfra_core import canonical_json
 from aiinfra_core.errors import EvidenceBroken
@@ -45,7 +46,7 @@ def _check_decision(manifest: Manifest) -> None:
     policy, named = manifest.predicate.policy, decision.get("policyDigest")
     if decision.get("allowed") is not True:
         raise EvidenceBroken("policy", "the gate's recorded answer is not a yes.")
-    if not policy.uri.startswith(f"urn:ai-infra:policy:{decision.get('source')}:"):
+    if policy.uri != f"urn:ai-infra:policy:{decision.get('source')}:{quote(str(decision.get('policyId') or 'unnamed'), safe='')}":
         raise EvidenceBroken("policy", "the gate's recorded answer is by another policy than the manifest names.")
     if named != (policy.digest.sha256 if policy.digest else None):
         raise EvidenceBroken("policy", "the gate's recorded answer has another policy digest than the manifest.")

@@ -40,9 +40,12 @@ def check_inputs(story: Story, step: Step) -> dict[str, Registered]:
     for claim, predicate in story.saying(Registration):
         with step.at(claim.place):
             registered[claim.digest] = _registration(story, claim, predicate)
+    records = set()
     for claim, training in story.saying(Training):
         with step.at(claim.place):
-            _check_training(story, claim, training)
+            records.add(f"{_check_training(story, claim, training)}.json")
+    for name in story.files.below("training").keys() - records:
+        step.add(f"training/{name}", "No training here that holds names it.")
     for claim, evaluation in story.saying(Evaluation):
         with step.at(claim.place):
             _check_evaluation(story, claim, evaluation)
@@ -123,7 +126,8 @@ def _registration(story: Story, claim: Claim, said: Registration) -> Registered:
     return Registered(claim, said, version)
 
 
-def _check_training(story: Story, claim: Claim, said: Training) -> None:
+def _check_training(story: Story, claim: Claim, said: Training) -> str:
+    """Check one training and return the digest of its record."""
     entry = told_by(story, claim, "training.completed")
     asked, run, subject = said.build_definition.external_parameters, said.run_details.metadata, claim.statement.subject
     record = _record_digest(said)
@@ -149,6 +153,7 @@ def _check_training(story: Story, claim: Claim, said: Training) -> None:
     if str(row.get("seed")) != asked.seed or text_digest(row.get("hyperparams")) != asked.hyperparams_digest.sha256:
         raise EvidenceBroken("log row", f"seed or hyperparams in {entry.place} is not what was signed.")
     _check_record(story, record, claim, said, str(row.get("spec_digest")))
+    return record
 
 
 def _record_digest(said: Training) -> str:

@@ -97,11 +97,12 @@ def _check_applied(applied: Entry, row: dict[str, object], sequence: int) -> Non
 
 def _check_nothing_else_applied(story: Story, manifests: list[Manifest], step: Step) -> None:
     known = {manifest.applied.seq for manifest in manifests if manifest.applied}
-    told = {(manifest.model, manifest.said.environment) for manifest in manifests}
+    said = story.exported
+    current_of = (said.model, said.environment) if said else None
     for seq, entry in sorted(story.log.entries.items()):
         pointer = entry.row("environment_pointers")
-        # The last entry is here for its time, whatever it is about.
-        is_ours = seq != story.log.checkpoint.size or (pointer.get("model"), pointer.get("environment")) in told
+        # The last entry is here for its time, whatever it is about; only what it makes current may not be left out.
+        is_ours = seq != story.log.checkpoint.size or (pointer.get("model"), pointer.get("environment")) == current_of
         if entry.event_type == APPLIED and seq not in known and is_ours:
             step.add(entry.place, "It applied a promotion whose manifest is missing, did not verify, or was applied before.")
 
