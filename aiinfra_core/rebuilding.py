@@ -28,9 +28,10 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from aiinfra_core import artifact_store, canonical_json, database, merkle
 from aiinfra_core.artifact_store import Location
-from aiinfra_core.audit_log import archive_reading, checkpoints, progress, sinks, tiles
-from aiinfra_core.audit_log.archive import PARALLEL
-from aiinfra_core.audit_log.values import named_in
+from aiinfra_core.audit_log import checkpoints, tiles
+from aiinfra_core.audit_log.delivering import archive_reading, progress, sinks
+from aiinfra_core.audit_log.delivering.archive import PARALLEL
+from aiinfra_core.audit_log.delivering.values import named_in
 from aiinfra_core.domain.trust import Purpose, Trust
 from aiinfra_core.errors import BadInput, Conflict, EvidenceBroken, NotFound
 from aiinfra_core.evidence import checkpoint, dsse, entry, statement

@@ -12,9 +12,9 @@ from pathlib import Path
 from sqlalchemy import Connection, Text, cast, select, union_all
 
 from aiinfra_core import artifact_store, database
-from aiinfra_core.audit_log import check
-from aiinfra_core.audit_log.check import WHOLE, History, Way
-from aiinfra_core.audit_log.walk import readable
+from aiinfra_core.audit_log.checking import check
+from aiinfra_core.audit_log.checking.check import WHOLE, History, Way
+from aiinfra_core.audit_log.checking.walk import readable
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
 from aiinfra_core.domain.trust import Purpose

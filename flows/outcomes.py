@@ -10,7 +10,7 @@ from uuid import UUID
 
 from prefect.states import Completed
 
-from aiinfra_core.audit_log.check import History
+from aiinfra_core.audit_log.checking.check import History
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
 from aiinfra_core.domain.record import Name, Record, Sha256

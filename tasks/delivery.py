@@ -5,7 +5,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from aiinfra_core.audit_log import delivery
+from aiinfra_core.audit_log.delivering import delivery
 from aiinfra_core.embedded.defaults import current_settings
 from tasks.retries import retry_when_transient
 

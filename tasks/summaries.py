@@ -14,7 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from aiinfra_core.audit_log.check import History
+from aiinfra_core.audit_log.checking.check import History
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion
 from aiinfra_core.domain.training import TrainingJob

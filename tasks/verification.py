@@ -4,7 +4,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aiinfra_core import verifying
-from aiinfra_core.audit_log.check import History, Way
+from aiinfra_core.audit_log.checking.check import History, Way
 from aiinfra_core.embedded.defaults import current_settings
 from aiinfra_core.verifying import Step
 from tasks.retries import retry_when_transient

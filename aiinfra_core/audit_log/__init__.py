@@ -1,7 +1,11 @@
 """The tamper-evident history, from a change to what outsiders hold.
 
-`append` puts an event into the outbox, inside the change's own transaction (`snapshot` says how rows are written into it); `sequence`
-takes it into the signed chain, one caller at a time (`turns`); `tiles` keeps the Merkle tree over the chain and `checkpoints` publishes its
-signed heads outside, `keeping_up` says when. `sinks` and `delivery` bring events to those who keep them elsewhere; `check` and `walk`
-re-check it all. Formats, hashes and proofs that need no database are rooms of `evidence`, not of this package.
+    append, snapshot        an event goes into the outbox, inside the change's own transaction, with the rows as they are after it
+    sequence, turns         the outbox goes into the signed chain, one caller at a time
+    tiles, checkpoints      the Merkle tree over the chain, and its signed heads, published outside
+    keeping_up              when both are done
+    delivering              events are brought to those who keep them elsewhere
+    checking                all of it is checked again
+
+Formats, hashes and proofs that need no database are rooms of `evidence`, not of this package.
 """

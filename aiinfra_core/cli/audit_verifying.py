@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from aiinfra_core.audit_log.check import History, Way
+from aiinfra_core.audit_log.checking.check import History, Way
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, counting, note, say, say_json, say_table
 from aiinfra_core.cli.parts import running_parts

@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from aiinfra_core import database
-from aiinfra_core.audit_log import delivery, progress
-from aiinfra_core.audit_log import replay as replaying
-from aiinfra_core.audit_log import sinks as places
-from aiinfra_core.audit_log.delivery import Delivery
-from aiinfra_core.audit_log.progress import Standing
+from aiinfra_core.audit_log.delivering import delivery, progress
+from aiinfra_core.audit_log.delivering import replay as replaying
+from aiinfra_core.audit_log.delivering import sinks as places
+from aiinfra_core.audit_log.delivering.delivery import Delivery
+from aiinfra_core.audit_log.delivering.progress import Standing
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, note, say, say_json, say_next, say_table, working
 from aiinfra_core.cli.parts import running_parts

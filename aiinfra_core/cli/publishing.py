@@ -15,8 +15,9 @@ from cyclopts import Parameter
 from sqlalchemy import Connection, select
 
 from aiinfra_core import database
-from aiinfra_core.audit_log import checkpoints, delivery, keeping_up
+from aiinfra_core.audit_log import checkpoints, keeping_up
 from aiinfra_core.audit_log.checkpoints import Published
+from aiinfra_core.audit_log.delivering import delivery
 from aiinfra_core.audit_log.sequence import sequence_pending, sequence_quietly
 from aiinfra_core.cli.output import AsJson, note, say, say_json
 from aiinfra_core.cli.parts import running_parts

@@ -1,6 +1,6 @@
 """`verify` without a directory: what this installation has recorded, each check in a line, and what is wrong named."""
 
-from aiinfra_core.audit_log.check import Way
+from aiinfra_core.audit_log.checking.check import Way
 from aiinfra_core.cli.audit_verifying import say_history, shown
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import counting, say, say_json, say_table, working

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aiinfra_core import verifying
 from aiinfra_core.audit_log import checkpoints
-from aiinfra_core.audit_log.check import Way
+from aiinfra_core.audit_log.checking.check import Way
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.settings import Settings
 from tests.benchmarks.registry_figures import durable, postgres_cpu

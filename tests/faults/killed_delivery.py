@@ -16,8 +16,8 @@ from sqlalchemy import Engine, event
 
 from aiinfra_core import outbound
 from aiinfra_core.artifact_store import local, objects
-from aiinfra_core.audit_log import archive
-from aiinfra_core.audit_log.delivery import deliver
+from aiinfra_core.audit_log.delivering import archive
+from aiinfra_core.audit_log.delivering.delivery import deliver
 from aiinfra_core.settings import Settings
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from aiinfra_core import artifact_store, database
-from aiinfra_core.audit_log import archive_reading
+from aiinfra_core.audit_log.delivering import archive_reading
 from aiinfra_core.evidence import entry
 from aiinfra_core.settings import Settings
 from tests.simulators.audit_events import answering, dead_letters, deliveries, rows, seqs, tell

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import text
 
 from aiinfra_core import checksums, database
-from aiinfra_core.audit_log import archive_reading, sinks
 from aiinfra_core.audit_log.append import append, event
-from aiinfra_core.audit_log.delivery import MOST_ATTEMPTS, deliver
-from aiinfra_core.audit_log.replay import replay
+from aiinfra_core.audit_log.delivering import archive_reading, sinks
+from aiinfra_core.audit_log.delivering.delivery import MOST_ATTEMPTS, deliver
+from aiinfra_core.audit_log.delivering.replay import replay
 from aiinfra_core.audit_log.sequence import sequence_pending
 from aiinfra_core.errors import EvidenceBroken, Unavailable
 from aiinfra_core.evidence import entry

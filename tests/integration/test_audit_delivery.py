@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from aiinfra_core import canonical_json, database
-from aiinfra_core.audit_log import cloud_events, delivery, sinks
-from aiinfra_core.audit_log.delivery import MOST_ATTEMPTS, deliver
-from aiinfra_core.audit_log.replay import replay
+from aiinfra_core.audit_log.delivering import cloud_events, delivery, sinks
+from aiinfra_core.audit_log.delivering.delivery import MOST_ATTEMPTS, deliver
+from aiinfra_core.audit_log.delivering.replay import replay
 from aiinfra_core.errors import BadInput, Misconfigured, NotFound, Unavailable
 from aiinfra_core.evidence import entry
 from aiinfra_core.outbound import Patience

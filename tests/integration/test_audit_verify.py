@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import text
 
 from aiinfra_core import database, verifying
-from aiinfra_core.audit_log import check, checkpoints
-from aiinfra_core.audit_log.check import History, Way
+from aiinfra_core.audit_log import checkpoints
+from aiinfra_core.audit_log.checking import check
+from aiinfra_core.audit_log.checking.check import History, Way
 from aiinfra_core.errors import Conflict, Unavailable
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.settings import Settings
@@ -30,7 +31,7 @@ _KILLED = """
 import json, os, signal, sys
 from pathlib import Path
 from aiinfra_core import verifying
-from aiinfra_core.audit_log import check
+from aiinfra_core.audit_log.checking import check
 from aiinfra_core.settings import Settings
 
 check.WORTH_PROCESSES = 0
@@ -116,7 +117,7 @@ def test_a_lost_process_is_told_and_the_next_verification_goes_on(filled: Settin
 
     def kill_one(_what: str, _done: int, _of: int) -> None:
         for child in Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split():
-            if b"aiinfra_core.audit_log.workers" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"aiinfra_core.audit_log.checking.workers" in Path(f"/proc/{child}/cmdline").read_bytes():
                 os.kill(int(child), signal.SIGKILL)
 
     with pytest.raises(Unavailable, match="goes on where it stood"):

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from aiinfra_core import database, rebuilding, verifying
-from aiinfra_core.audit_log.delivery import deliver
+from aiinfra_core.audit_log.delivering.delivery import deliver
 from aiinfra_core.domain.promotion import PromotionStatus
 from aiinfra_core.errors import Conflict
 from aiinfra_core.registry import restoring

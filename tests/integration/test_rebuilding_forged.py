@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from aiinfra_core import database, rebuilding
-from aiinfra_core.audit_log.archive import key_of_value
+from aiinfra_core.audit_log.delivering.archive import key_of_value
 from aiinfra_core.domain.trust import Compromise, Purpose, Trust
 from aiinfra_core.errors import Conflict, NotFound
 from aiinfra_core.evidence import dsse

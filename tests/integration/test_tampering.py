@@ -14,9 +14,9 @@ from sqlalchemy import Column, Connection, Engine, Table, create_engine, text
 
 from aiinfra_core import artifact_store, canonical_json, evaluating, jobs, merkle, promoting, registering, verifying
 from aiinfra_core.audit_log import checkpoints, tiles
-from aiinfra_core.audit_log.check import check_in
+from aiinfra_core.audit_log.checking.check import check_in
+from aiinfra_core.audit_log.checking.state_rows import STATE_TABLES
 from aiinfra_core.audit_log.sequence import sequence_pending
-from aiinfra_core.audit_log.state_rows import STATE_TABLES
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.evidence import checkpoint as notes

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aiinfra_core import canonical_json, checksums
-from aiinfra_core.audit_log.archive import key_of, key_of_value
+from aiinfra_core.audit_log.delivering.archive import key_of, key_of_value
 from aiinfra_core.evidence import entry
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.signing.signer import Signer

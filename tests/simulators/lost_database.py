@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from aiinfra_core import database, evaluating, jobs, promoting, rebuilding, registering
 from aiinfra_core.audit_log import checkpoints
-from aiinfra_core.audit_log.delivery import deliver
+from aiinfra_core.audit_log.delivering.delivery import deliver
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import AiInfraError, Unavailable

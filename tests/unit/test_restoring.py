@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy import BigInteger, Column, DateTime, Integer, LargeBinary, Table, Uuid
 
 from aiinfra_core import canonical_json, checksums
+from aiinfra_core.audit_log.delivering.values import named_in
 from aiinfra_core.audit_log.snapshot import snapshot
-from aiinfra_core.audit_log.values import named_in
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.registry.restoring import RESTORED, rows_of
 

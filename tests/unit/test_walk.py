@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiinfra_core import canonical_json, merkle
-from aiinfra_core.audit_log.tree import Tree, tiles_of
-from aiinfra_core.audit_log.walk import Row, Tip, Walked, audit_keys, iso, walk
+from aiinfra_core.audit_log.checking.tree import Tree, tiles_of
+from aiinfra_core.audit_log.checking.walk import Row, Tip, Walked, audit_keys, iso, walk
 from aiinfra_core.domain.trust import Compromise, Purpose, Trust, TrustedKey
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.evidence.entry import leaf

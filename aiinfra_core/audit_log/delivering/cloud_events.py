@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from aiinfra_core import canonical_json, outbound
-from aiinfra_core.audit_log.sinks import Row, Sink, Take
+from aiinfra_core.audit_log.delivering.sinks import Row, Sink, Take
 from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import entry
 from aiinfra_core.evidence.statement import timestamp

@@ -20,10 +20,10 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from aiinfra_core.audit_log.state_rows import STATE_TABLES, Connection, compare_part
-from aiinfra_core.audit_log.stretches import Stretch, walk_stretch
-from aiinfra_core.audit_log.verified import Verified
-from aiinfra_core.audit_log.walk import Problem, audit_keys
+from aiinfra_core.audit_log.checking.state_rows import STATE_TABLES, Connection, compare_part
+from aiinfra_core.audit_log.checking.stretches import Stretch, walk_stretch
+from aiinfra_core.audit_log.checking.verified import Verified
+from aiinfra_core.audit_log.checking.walk import Problem, audit_keys
 from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import AiInfraError, Unavailable
 

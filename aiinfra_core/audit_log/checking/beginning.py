@@ -6,11 +6,11 @@ What was verified before is also a witness: a log that no longer has the event i
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from aiinfra_core.audit_log.state_rows import Connection
-from aiinfra_core.audit_log.stretches import walk_stretch
-from aiinfra_core.audit_log.tree import Tree
-from aiinfra_core.audit_log.verified import Position, Verified
-from aiinfra_core.audit_log.walk import AuditKey, Problem
+from aiinfra_core.audit_log.checking.state_rows import Connection
+from aiinfra_core.audit_log.checking.stretches import walk_stretch
+from aiinfra_core.audit_log.checking.tree import Tree
+from aiinfra_core.audit_log.checking.verified import Position, Verified
+from aiinfra_core.audit_log.checking.walk import AuditKey, Problem
 
 
 @dataclass(frozen=True)

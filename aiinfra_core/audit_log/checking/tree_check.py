@@ -7,9 +7,9 @@ from sqlalchemy import Connection
 
 from aiinfra_core import merkle
 from aiinfra_core.audit_log import tiles
-from aiinfra_core.audit_log.state_rows import Connection as Plain
-from aiinfra_core.audit_log.tree import TILE_HASHES, Tile, in_level, tiles_of
-from aiinfra_core.audit_log.walk import Problem, moment_of
+from aiinfra_core.audit_log.checking.state_rows import Connection as Plain
+from aiinfra_core.audit_log.checking.tree import TILE_HASHES, Tile, in_level, tiles_of
+from aiinfra_core.audit_log.checking.walk import Problem, moment_of
 from aiinfra_core.domain.trust import Purpose, Trust
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import checkpoint as notes

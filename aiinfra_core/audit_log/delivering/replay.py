@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from aiinfra_core.audit_log import progress
-from aiinfra_core.audit_log.delivery import PAGE, taker
-from aiinfra_core.audit_log.sinks import Row, Sink
+from aiinfra_core.audit_log.delivering import progress
+from aiinfra_core.audit_log.delivering.delivery import PAGE, taker
+from aiinfra_core.audit_log.delivering.sinks import Row, Sink
 from aiinfra_core.errors import BadInput, Unavailable
 from aiinfra_core.settings import Settings
 

@@ -17,14 +17,15 @@ import psycopg
 from sqlalchemy import Connection, func, select
 
 from aiinfra_core import canonical_json, checksums, database
-from aiinfra_core.audit_log import checkpoints, state_rows
-from aiinfra_core.audit_log.beginning import Beginning, begin
-from aiinfra_core.audit_log.joining import Joining
-from aiinfra_core.audit_log.state_rows import PRIMARY_KEYS, STATE_TABLES
-from aiinfra_core.audit_log.stretches import EVENTS
-from aiinfra_core.audit_log.verified import Verified, opened
-from aiinfra_core.audit_log.walk import Problem, audit_keys, readable, rows_told
-from aiinfra_core.audit_log.workers import Compare, Setting, Walk, Work, Workers, carry_out, prepare
+from aiinfra_core.audit_log import checkpoints
+from aiinfra_core.audit_log.checking import state_rows
+from aiinfra_core.audit_log.checking.beginning import Beginning, begin
+from aiinfra_core.audit_log.checking.joining import Joining
+from aiinfra_core.audit_log.checking.state_rows import PRIMARY_KEYS, STATE_TABLES
+from aiinfra_core.audit_log.checking.stretches import EVENTS
+from aiinfra_core.audit_log.checking.verified import Verified, opened
+from aiinfra_core.audit_log.checking.walk import Problem, audit_keys, readable, rows_told
+from aiinfra_core.audit_log.checking.workers import Compare, Setting, Walk, Work, Workers, carry_out, prepare
 from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import EvidenceBroken, Unavailable
 from aiinfra_core.keys import trust_of

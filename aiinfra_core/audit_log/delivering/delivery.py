@@ -15,8 +15,8 @@ from threading import Event
 
 from sqlalchemy import Connection
 
-from aiinfra_core.audit_log import archive, cloud_events, progress, sinks, values
-from aiinfra_core.audit_log.sinks import Row, Sink, Take
+from aiinfra_core.audit_log.delivering import archive, cloud_events, progress, sinks, values
+from aiinfra_core.audit_log.delivering.sinks import Row, Sink, Take
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.settings import Settings
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from aiinfra_core.audit_log import tree_check
-from aiinfra_core.audit_log.state_rows import Connection as Plain
-from aiinfra_core.audit_log.stretches import Stretch, tip_at
-from aiinfra_core.audit_log.tree import Tree
-from aiinfra_core.audit_log.tree_check import StoredTiles
-from aiinfra_core.audit_log.verified import Position, Verified
-from aiinfra_core.audit_log.walk import Problem
+from aiinfra_core.audit_log.checking import tree_check
+from aiinfra_core.audit_log.checking.state_rows import Connection as Plain
+from aiinfra_core.audit_log.checking.stretches import Stretch, tip_at
+from aiinfra_core.audit_log.checking.tree import Tree
+from aiinfra_core.audit_log.checking.tree_check import StoredTiles
+from aiinfra_core.audit_log.checking.verified import Position, Verified
+from aiinfra_core.audit_log.checking.walk import Problem
 from aiinfra_core.domain.trust import Trust
 from aiinfra_core.merkle import HASH_BYTES
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from aiinfra_core import canonical_json
 from aiinfra_core.artifact_store import Location, objects
-from aiinfra_core.audit_log import values
-from aiinfra_core.audit_log.sinks import Row, Take
-from aiinfra_core.audit_log.values import Named
+from aiinfra_core.audit_log.delivering import values
+from aiinfra_core.audit_log.delivering.sinks import Row, Take
+from aiinfra_core.audit_log.delivering.values import Named
 from aiinfra_core.errors import BadInput, DigestMismatch, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import entry
 

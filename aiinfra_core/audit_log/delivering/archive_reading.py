@@ -14,7 +14,7 @@ from itertools import islice
 
 from aiinfra_core import checksums
 from aiinfra_core.artifact_store import Location, objects
-from aiinfra_core.audit_log.archive import FOLDER, PARALLEL, VALUES, key_of, key_of_value
+from aiinfra_core.audit_log.delivering.archive import FOLDER, PARALLEL, VALUES, key_of, key_of_value
 from aiinfra_core.errors import BadInput, EvidenceBroken, NotFound
 from aiinfra_core.evidence import entry
 

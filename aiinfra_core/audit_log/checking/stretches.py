@@ -6,8 +6,8 @@ What the rows of a stretch must be lives in `walk`, joining the stretches in `ch
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aiinfra_core.audit_log.state_rows import PRIMARY_KEYS, Connection, digest
-from aiinfra_core.audit_log.walk import AuditKey, Problem, Tip, iso, walk
+from aiinfra_core.audit_log.checking.state_rows import PRIMARY_KEYS, Connection, digest
+from aiinfra_core.audit_log.checking.walk import AuditKey, Problem, Tip, iso, walk
 
 EVENTS = 4096
 _COLUMNS = """seq, id::text, event_type, payload::text, prev_hash, hash, signature, signer_id, ts::text, created_at::text, metadata::text,

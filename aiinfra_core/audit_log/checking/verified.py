@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aiinfra_core.audit_log.tree import Tree
-from aiinfra_core.audit_log.walk import Problem, Tip
+from aiinfra_core.audit_log.checking.tree import Tree
+from aiinfra_core.audit_log.checking.walk import Problem, Tip
 from aiinfra_core.errors import Conflict, Misconfigured
 
 MOST_PROBLEMS = 1000

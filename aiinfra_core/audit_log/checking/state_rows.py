@@ -16,10 +16,10 @@ import psycopg
 from psycopg import sql
 from sqlalchemy import DateTime, LargeBinary, Table, Text, Uuid
 
-from aiinfra_core.audit_log import envelopes
+from aiinfra_core.audit_log.checking import envelopes
+from aiinfra_core.audit_log.checking.verified import Verified
+from aiinfra_core.audit_log.checking.walk import Problem, iso, moment_of, readable, rows_told
 from aiinfra_core.audit_log.snapshot import INLINE_BYTES, snapshot
-from aiinfra_core.audit_log.verified import Verified
-from aiinfra_core.audit_log.walk import Problem, iso, moment_of, readable, rows_told
 from aiinfra_core.domain.trust import Trust
 from aiinfra_core.tables import (
     ExactJson,

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 
 from aiinfra_core import database
-from aiinfra_core.audit_log.sinks import Row, Sink
+from aiinfra_core.audit_log.delivering.sinks import Row, Sink
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import audit_dead_letters, audit_deliveries, audit_events
 
