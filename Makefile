@@ -5,6 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := $(BIN)/python -m pytest
+ON_TWO_CORES := -n 2 --dist loadfile
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE :=
@@ -26,7 +27,7 @@ demo: $(READY)  ## train, register, promote and verify a model on real data, tel
 	@$(BIN)/python -m examples.rainfall.demo
 
 test: check  ## the checks and every test that is not slow
-	$(PYTEST) -m "not slow and not full and not benchmark" tests
+	$(PYTEST) $(ON_TWO_CORES) -m "not slow and not full and not benchmark" tests
 
 verifiers:  ## install the tools of other people that tests/interop asks for a second opinion
 	scripts/install-verifiers.sh
@@ -35,7 +36,7 @@ test-unit: $(READY)  ## only the pure, fast tests
 	$(PYTEST) tests/unit
 
 test-slow: $(READY)  ## what is longer than a sample; CI runs it after make test
-	$(PYTEST) -m "slow and not full and not benchmark" tests
+	$(PYTEST) $(ON_TWO_CORES) -m "slow and not full and not benchmark" tests
 	scripts/on-debian-postgres.sh $(PYTEST) -m "not slow and not full and not benchmark" tests/migration tests/faults/test_lost_database.py \
 	  tests/integration/test_promoting.py tests/integration/test_tampering.py tests/integration/test_cli_story.py
 

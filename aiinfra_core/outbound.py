@@ -86,8 +86,12 @@ def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patien
         return retrying(_attempt, part, request, patience, max_bytes)
     except Unavailable as error:
         raise Unavailable(
-            part, f"{error} Gave up after {patience.attempts} attempts; check that the {part} runs and is reachable."
+            part, f"{error} {_gave_up(patience.attempts)}; check that the {part.replace('_', ' ')} runs and is reachable."
         ) from error
+
+
+def _gave_up(attempts: int) -> str:
+    return f"Gave up after {attempts} attempt{'s' if attempts > 1 else ''}"
 
 
 def within(seconds: float, call: Callable[[], T]) -> T:

@@ -28,6 +28,15 @@ def _plain_postgresql(url: SecretStr) -> SecretStr:
     scheme, separator, rest = url.get_secret_value().partition("://")
     if not separator or scheme not in _POSTGRESQL_SPELLINGS:
         raise ValueError("must be a PostgreSQL address, postgresql://USER@HOST/DATABASE")
+    from psycopg import Error, conninfo  # only where a database is configured: verifying an export needs none
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(f"postgresql://{rest}")
+        conninfo.conninfo_to_dict(f"postgresql://{rest}")
+    except (ArgumentError, ValueError, Error):  # their messages may quote a password
+        raise ValueError("must be a PostgreSQL address, postgresql://USER@HOST/DATABASE") from None
     return SecretStr(f"postgresql://{rest}")
 
 
@@ -97,7 +106,10 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors(include_input=False))
+            wrong = "; ".join(
+                f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+                for item in error.errors(include_input=False)
+            )
             raise Misconfigured(f"A setting is wrong: {wrong}.") from None
 
     @property

@@ -28,9 +28,11 @@ def turn_in_process(database_url: str) -> Iterator[bool]:
             line.gone += 1
             yield False
             return
-        line.turn.acquire()
-        if first:
-            line.next.release()
+        try:
+            line.turn.acquire()
+        finally:  # also of a thread that is stopped while it waits: nobody stands in line for it
+            if first:
+                line.next.release()
     try:
         line.gone = 0
         yield True

@@ -13,6 +13,7 @@ from aiinfra_core.audit_log.delivering.progress import Standing
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, note, say, say_json, say_next, say_table, working
 from aiinfra_core.cli.parts import running_parts
+from aiinfra_core.evidence.statement import timestamp
 
 _SHORT_ID = 12
 
@@ -103,5 +104,5 @@ def _plain_standing(one: Standing) -> dict[str, Any]:
         "deadLetters": one.dead_letters,
         "failures": one.failures,
         "lastError": one.last_error,
-        "retryAt": None if one.retry_at is None else one.retry_at.isoformat(),
+        "retryAt": None if one.retry_at is None else timestamp(one.retry_at),
     }

@@ -10,6 +10,7 @@ from aiinfra_core.cli.parts import running_parts
 from aiinfra_core.cli.typed import Reference, RequestedBy, person, reference
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import bundle
+from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.exporting.export import Exported
 from aiinfra_core.exporting.export import export as write_export
 
@@ -52,7 +53,7 @@ def _as_json(written: Exported) -> dict[str, object]:
         "environment": written.environment,
         "sequence": written.sequence,
         "head": {"origin": written.head.origin, "size": written.head.size, "root": written.head.root.hex()},
-        "exportedAt": written.exported_at.isoformat(),
+        "exportedAt": timestamp(written.exported_at),
     }
 
 

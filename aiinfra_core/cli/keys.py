@@ -29,7 +29,7 @@ def generate(*, as_json: AsJson = False) -> None:
     if as_json:
         return say_json({"keyB64": seed, "publicKeyB64": local.from_base64(seed).public_key.base64})
     print(seed)  # noqa: T201 - alone on standard output, so that a shell can take it
-    return note("This is a private key: put it into AI_INFRA_SIGNER_KEY_B64 and nowhere else.")
+    return note("This is a private key: put it into AI_INFRA_SIGNER_KEY_B64, or into a file of mode 0600 for file:, and nowhere else.")
 
 
 @keys.command(help_epilogue=examples("aiinfra keys show"))
@@ -61,8 +61,8 @@ def check(*, as_json: AsJson = False) -> None:
     if as_json:
         say_json([{name: value for name, value in row.items() if name != "error"} for row in checked])
     else:
-        rows = [(row["purpose"], row["signerId"], row["outcome"], row["milliseconds"]) for row in checked]
-        say_table(("PURPOSE", "SIGNER", "OUTCOME", "MILLISECONDS"), rows)
+        rows = [(row["purpose"], row["signerId"], row["milliseconds"], row["outcome"]) for row in checked]
+        say_table(("PURPOSE", "SIGNER", "MILLISECONDS", "OUTCOME"), rows)
     if failed := [row["error"] for row in checked if row["error"]]:
         raise failed[0]
 

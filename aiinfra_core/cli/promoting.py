@@ -69,14 +69,17 @@ def _note_recorded(promotion: Promotion) -> None:
 
 def _say(settings: Settings, promotion: Promotion) -> None:
     with database.transaction(settings) as tx:
-        version = artifacts.get(tx, promotion.artifact_id).version
-    name = f"{promotion.model}:{version}"
+        artifact = artifacts.get(tx, promotion.artifact_id)
+    name = f"{promotion.model}:{artifact.version}"
     say(f"{name} {_WORDS.get(promotion.status, f'ended {promotion.status} for')} {promotion.environment}")
     say_fields(_facts(promotion))
     if _exit_code(promotion) is ExitCode.UNAVAILABLE:
         say("Nothing was changed; ask again with the same command.")
     if promotion.status is PromotionStatus.APPLIED:
-        say_next(_after(name, promotion.environment, settings.environments))
+        say_next(_after(name, promotion, settings.environments))
+    if promotion.status is PromotionStatus.REJECTED and not promotion.evaluation and _exit_code(promotion) is ExitCode.REFUSED:
+        claim = f"aiinfra promote {name} --to {promotion.environment} --metric quality=SCORE"
+        say_next(f"aiinfra evaluate {name}" if artifact.training_job_id else claim)
 
 
 def _facts(promotion: Promotion) -> dict[str, Any]:
@@ -92,6 +95,8 @@ def _facts(promotion: Promotion) -> dict[str, Any]:
     }
 
 
-def _after(name: str, environment: str, environments: Sequence[str]) -> str:
+def _after(name: str, promotion: Promotion, environments: Sequence[str]) -> str:
+    environment = promotion.environment
     later = environments[environments.index(environment) + 1 :] if environment in environments else ()
-    return f"aiinfra promote {name} --to {later[0]}" if later else f"aiinfra verify {name}"
+    claimed = " --metric quality=SCORE" if promotion.evaluation_kind == "claimed" else ""
+    return f"aiinfra promote {name} --to {later[0]}{claimed}" if later else f"aiinfra verify {promotion.model}@{environment}"

@@ -24,6 +24,8 @@ def rebuild(
     as_json: AsJson = False,
 ) -> None:
     """Make an empty database again from an archive, verifying as it goes."""
+    if not source.startswith(("file:///", "s3://")):
+        raise BadInput("--from must be file:///directory or s3://bucket/prefix.")
     settings = running_parts()
     with working(f"Rebuilding from {source}") as tell:
         done = rebuilding.rebuild(

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiinfra_core.cli.output import note, say, say_fields, say_json, say_next, say_table
 from aiinfra_core.domain.trust import Trust, TrustedKey
+from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.evidence.trust_root import TrustRoot
 from aiinfra_core.trusting.changing import Standing, Waiting
 
@@ -49,7 +50,7 @@ def _say(found: Standing, now: datetime) -> None:
                 **{f"approvals for {name}": _threshold(roles) for name, roles in opened.trust.thresholds.items()},
             }
         )
-        columns = ("  KEY", "OWNER", "ROLES", "PURPOSES", "ENVIRONMENTS", "VALID", "STATE")
+        columns = ("  KEY", "NAME", "OWNER", "ROLES", "PURPOSES", "ENVIRONMENTS", "VALID", "STATE")
         say_table(columns, [_row(key, now) for key in opened.trust.keys])
     if found.waiting is not None:
         _say_waiting(found.waiting)
@@ -68,6 +69,7 @@ def _row(key: TrustedKey, now: datetime) -> tuple[Any, ...]:
     valid = " to ".join(f"{moment:%Y-%m-%d %H:%M}" if moment else "…" for moment in (key.valid_from, key.valid_until))
     return (
         f"  {key.keyid[:_SHORT]}",
+        key.signer_id,
         key.owner,
         " ".join(key.roles),
         " ".join(key.purposes),
@@ -90,7 +92,7 @@ def _facts(found: Standing, now: datetime) -> dict[str, Any]:
     return {
         "directory": str(found.folder),
         "root": opened and plan and _root_facts(found, opened),
-        "targets": opened and {"version": opened.targets_version, "expires": opened.targets_expires.isoformat()},
+        "targets": opened and {"version": opened.targets_version, "expires": timestamp(opened.targets_expires)},
         "trust": opened and opened.trust,
         "states": {key.keyid: _state(key, now) for key in opened.trust.keys} if opened else {},
         "waiting": waiting
@@ -107,7 +109,7 @@ def _root_facts(found: Standing, opened: TrustRoot) -> dict[str, Any]:
     pinned = pinned_file(found)
     return {
         "version": opened.root_version,
-        "expires": opened.root_expires.isoformat(),
+        "expires": timestamp(opened.root_expires),
         "threshold": found.plan.threshold,
         "keys": [key.keyid for key in found.plan.keys],
         "targetsKey": found.plan.targets_key.keyid,

@@ -111,8 +111,8 @@ def roles(option: str, pairs: Sequence[str]) -> dict[str, int]:
     read: dict[str, int] = {}
     for pair in pairs:
         role, _, number = pair.partition("=")
-        if not (role and number.isascii() and number.isdigit()) or role in read:
-            raise BadInput(f"{option} takes ROLE=N, such as {option} security=1, each role once, not {pair!r}.")
+        if not (role and number.isascii() and number.isdigit() and int(number)) or role in read:
+            raise BadInput(f"{option} takes ROLE=N, such as {option} security=1, N from 1, each role once, not {pair!r}.")
         read[role] = int(number)
     return read
 

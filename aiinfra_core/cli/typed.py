@@ -64,7 +64,8 @@ def checked(kind: type[_Checked], **fields: Any) -> _Checked:
         return kind(**fields)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(map(str, item['loc'])).replace('_', '-') or 'it'}: {item['msg']}" for item in error.errors(include_input=False)
+            f"{'.'.join(map(str, item['loc'])).replace('_', '-') or 'it'}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.errors(include_input=False)
         )
         raise BadInput(f"This does not describe a {_words(kind.__name__)}: {wrong}.") from None
 

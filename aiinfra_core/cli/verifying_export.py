@@ -68,7 +68,8 @@ def _say(folder: Path, report: Report) -> None:
         return say(f"{folder} does not verify; believe nothing it says. Failed: step {where}.")
     say(_proven(about))
     say("Keep for next time:")
-    return say_fields({f"--{option}": path for option, path in _keep(folder).items()})
+    keep = _keep(folder)
+    return say_fields({"--last-checkpoint": keep["lastCheckpoint"], "--last-targets": keep["lastTargets"]})
 
 
 def _found(place: str | None, detail: str) -> str:
@@ -82,7 +83,7 @@ def _proven(about: dict[str, Any]) -> str:
 
 
 def _keep(folder: Path) -> dict[str, str]:
-    return {"last-checkpoint": str(folder / bundle.CHECKPOINT), "last-targets": str(folder / bundle.TRUST / tuf_metadata.TARGETS)}
+    return {"lastCheckpoint": str(folder / bundle.CHECKPOINT), "lastTargets": str(folder / bundle.TRUST / tuf_metadata.TARGETS)}
 
 
 def _check_given(question: Question) -> None:

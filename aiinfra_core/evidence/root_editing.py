@@ -27,7 +27,7 @@ class RootPlan:
         if len({key.raw for key in self.keys}) != len(self.keys):
             raise BadInput("A root key is named twice; name each once.")
         if not 1 <= self.threshold <= len(self.keys):
-            raise BadInput(f"A threshold of {self.threshold} cannot be met by {len(self.keys)} root keys; name 1 to {len(self.keys)}.")
+            raise BadInput(f"A threshold of {self.threshold} cannot be met: the root keys are {len(self.keys)}.")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,8 @@ def key_named(trust: Trust, text: str) -> TrustedKey:
     begins = [key for key in trust.keys if len(text) >= _SHORTEST_KEYID and key.keyid.startswith(text)]
     found = begins or [key for key in trust.keys if key.signer_id == text]
     if len(found) != 1:
-        raise NotFound(f"{len(found)} listed keys are called {text[:64]!r}; give a keyid, or its first {_SHORTEST_KEYID} digits or more.")
+        many = "No listed key is" if not found else f"{len(found)} listed keys are"
+        raise NotFound(f"{many} called {text[:64]!r}; give a keyid, or its first {_SHORTEST_KEYID} digits or more: aiinfra trust show")
     return found[0]
 
 

@@ -150,8 +150,8 @@ def _parse(data: bytes, name: str) -> Metadata[Any]:
     try:
         metadata: Metadata[Any] = Metadata.from_dict(canonical_json.loads(data, what=name))
         version, _ = metadata.signed.version, metadata.signed_bytes
-    except Exception as error:  # noqa: BLE001 - the library's own errors on hostile metadata are many
-        _refuse(name, f"is not TUF metadata ({type(error).__name__})")
+    except Exception:  # noqa: BLE001 - the library's own errors on hostile metadata are many
+        _refuse(name, "is not TUF metadata")
     if type(version) is not int:
         _refuse(name, "has a version that is not a whole number")
     return metadata

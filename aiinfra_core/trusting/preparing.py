@@ -178,7 +178,7 @@ AI_INFRA_ARTIFACT_ROOT=
 
 # CHECK. Whose signatures count: the pinned root; the files beside it hold the rest and must be readable by every server.
 AI_INFRA_TRUST_ROOT={trust_root}
-# The name of the audit log. trust.json lists it; it must be yours alone, and it stays.
+# CHECK. The name of the audit log. trust.json lists it; it must be yours alone, and it stays: name it with init --log.
 AI_INFRA_LOG_ORIGIN={log}
 
 # CHECK. One signer for each purpose: awskms:, vault:, pkcs11:, https: or file:. public-key=BASE64 pins its key, signer-id= names it.

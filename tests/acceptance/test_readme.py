@@ -40,7 +40,7 @@ def _typed(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(300)
 def test_whoever_types_the_ten_lines_checks_a_model_alone(folder: Path) -> None:
     (folder / "weights").write_text("3.14")
-    before = ["register --model rainfall weights", "promote rainfall --to staging --metric quality=0.9"]
+    before = ["register --model rainfall weights", "promote rainfall --to staging --metric quality=0.9", "trust init"]
     lines = commands("Check it yourself")
     assert len(lines) == MOST_LINES
     said = {}

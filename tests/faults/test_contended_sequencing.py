@@ -191,6 +191,20 @@ def test_of_many_threads_one_sequences_one_waits_and_the_others_go_until_too_man
     assert waits == 0
 
 
+def test_who_is_stopped_while_it_waits_leaves_the_line_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped:
+        def acquire(self, blocking: bool = True) -> bool:
+            if blocking:
+                raise KeyboardInterrupt
+            return False
+
+    line = turns._line("a third database", os.getpid())
+    monkeypatch.setattr(line, "turn", Stopped())
+    with pytest.raises(KeyboardInterrupt), turns.turn_in_process("a third database"):
+        pass
+    assert not line.next.locked()
+
+
 def test_one_who_must_know_waits_even_behind_others(settings: Settings) -> None:
     done = []
     with database.advisory_lock(settings, sequence._LOCKS["turn"]):

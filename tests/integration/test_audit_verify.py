@@ -205,6 +205,19 @@ def test_what_was_verified_by_other_keys_or_of_another_log_is_not_gone_on_with(f
     assert "of another log, or its first event was changed since" in note
 
 
+def test_other_keys_do_not_make_forget_how_far_the_log_was_seen(filled: Settings, state: Path, tmp_path: Path) -> None:
+    verifying.verify_history(filled, Way(state=state))
+    key = tmp_path / "promotion.key"
+    key.write_text(local.generate())
+    key.chmod(0o600)
+    other = filled.model_copy(update={"promotion_signer_uri": f"file:{key}?signer-id=promotion"})
+    gone_on = verifying.verify_history(other, Way(state=state))
+    assert (gone_on.notes, _found(gone_on)) == (["What was verified before was by other keys; the whole log is verified anew."], [])
+    _edit(filled, f"DELETE FROM audit_events WHERE seq > {LENGTH - 50}")
+    found = _found(verifying.verify_history(filled, Way(state=state)))
+    assert f"audit_events seq {LENGTH}: is not there as it was verified before: the log was rewritten or cut since" in found
+
+
 def test_one_verification_at_a_time_keeps_what_it_knows(filled: Settings, state: Path) -> None:
     def second(_what: str, _done: int, _of: int) -> None:
         with pytest.raises(Conflict, match="Another verification"):

@@ -3,18 +3,22 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 from aiinfra_core import database, promoting
+from aiinfra_core.domain.artifact import Evaluation, EvaluationKind
 from aiinfra_core.domain.promotion import Decision, PromotionRequest
 from aiinfra_core.domain.trust import Compromise, Purpose, Trust, TrustedKey
 from aiinfra_core.errors import EvidenceBroken
-from aiinfra_core.evidence import trust_editing
+from aiinfra_core.evaluating import judged
+from aiinfra_core.evidence import claims, trust_editing
+from aiinfra_core.evidence.attestation import attest
 from aiinfra_core.evidence.verification.approvals import missing_roles
 from aiinfra_core.keys import loaded_signer
 from aiinfra_core.policy import local as local_gate
-from aiinfra_core.registry import dossier, promotion_moves
+from aiinfra_core.registry import dossier, evaluations, promotion_moves
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.signing.local import LocalSigner
@@ -26,6 +30,7 @@ from tests.simulators.exports import (
     Known,
     checked,
     copied,
+    directory_model,
     exported,
     problems,
     promoted,
@@ -144,6 +149,19 @@ def test_a_rotated_root_leads_from_the_one_that_was_pinned(known: Known, tmp_pat
 def test_a_log_that_the_trust_root_does_not_list_proves_nothing(known: Known, tmp_path: Path) -> None:
     found = _changed(known, tmp_path, lambda trust: trust.model_copy(update={"logs": ("another.example/log",)}))
     assert [one for one in found if "does not list" in one]
+
+
+def test_a_row_of_the_log_that_says_otherwise_than_was_signed_is_found_and_its_column_named(settings: Settings, tmp_path: Path) -> None:
+    trusting = with_trust(settings)
+    artifact = directory_model(trusting, tmp_path)
+    at = artifact.created_at
+    with database.transaction(trusting) as tx:
+        scored = judged(artifact, EvaluationKind.CLAIMED, {"q": 1}).model_dump()
+        evaluation = Evaluation(id=uuid4(), artifact_id=artifact.id, recorded_by="rita", created_at=at, **scored)
+        statement = attest(claims.of_evaluation(artifact, evaluation, ()), loaded_signer(trusting, Purpose.EVALUATION))
+        evaluations.record(tx, artifact, evaluation.model_copy(update={"recorded_by": "rick"}), statement)
+    with pytest.raises(EvidenceBroken, match="step 8, inputs: log row: recorded_by in events/"):
+        exported(trusting, "rainfall", tmp_path / "out")
 
 
 def test_a_yes_that_the_policy_does_not_give_is_found(settings: Settings, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 PROCESSES = 2
 _STEPS = ("training.requested", "training.started", "training.failed")
 _BLOCK = 1000
+_FEW = 20 * _BLOCK
 _SPEC = TrainingSpec(
     model="rainfall",
     code_ref=f"https://git.example/forecasts/rainfall.git@{'a1' * 20}",
@@ -55,10 +56,14 @@ def fill(settings: Settings, count: int, signer: Signer) -> None:
     url = settings.database_url.get_secret_value()
     with psycopg.connect(url, autocommit=True) as connection:
         head = _head(connection)
-        shares = [head.seq + count * share // PROCESSES for share in range(PROCESSES + 1)]
+        processes = PROCESSES if count > _FEW else 1
+        shares = [head.seq + count * share // processes for share in range(processes + 1)]
         parts = [_Part(head, head.seq, head.seq + count, range(*pair)) for pair in pairwise(shares)]
         with _without_indexes(connection, count):
-            _in_processes(url, parts, signer)
+            if processes == 1:
+                _write(url, parts[0], signer)
+            else:
+                _in_processes(url, parts, signer)
         connection.execute("ANALYZE audit_events, training_jobs")
 
 
@@ -83,7 +88,7 @@ def _without_indexes(connection: psycopg.Connection[Any], count: int) -> Iterato
     found = connection.execute(
         "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
         " WHERE conrelid IN ('audit_events'::regclass, 'training_jobs'::regclass) AND contype = 'u' AND %s",
-        [count > 20 * _BLOCK],
+        [count > _FEW],
     ).fetchall()
     for table, name, _ in found:
         connection.execute(sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}").format(sql.Identifier(table), sql.Identifier(name)))

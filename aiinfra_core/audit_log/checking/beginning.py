@@ -39,8 +39,10 @@ def begin(
     if known is None or restart:
         return _anew(verified, fresh, *(["Nothing was verified before, so the whole log is."] if incremental else []))
     if known.log not in ("", fresh.log) or known.trust != trust:
-        what = "by other keys" if known.log == fresh.log else "of another log, or its first event was changed since"
-        return _anew(verified, fresh, f"What was verified before was {what}; the whole log is verified anew.")
+        same = known.log == fresh.log
+        what = "by other keys" if same else "of another log, or its first event was changed since"
+        rewritten = tuple(_rewritten(connection, keys, known)) if same else ()
+        return replace(_anew(verified, fresh, f"What was verified before was {what}; the whole log is verified anew."), problems=rewritten)
     problems = tuple(_rewritten(connection, keys, known))
     if problems or (known.whole and not incremental):
         return replace(_anew(verified, fresh), problems=problems)

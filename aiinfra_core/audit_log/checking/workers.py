@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection as Channel
 from pathlib import Path
@@ -35,7 +35,7 @@ _MAIN = f"import sys; from {__name__} import main; main(sys.argv[1:])"
 class Setting:
     """What a process needs to know: where to read as whom, in whose snapshot, whom to trust, and where what events told is."""
 
-    url: str
+    url: str = field(repr=False)
     role: str
     snapshot: str
     trust: str

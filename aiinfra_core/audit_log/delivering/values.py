@@ -5,6 +5,7 @@ How a value comes to stand by its digest lives in `snapshot`.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -63,12 +64,14 @@ def read(connection: Connection, wanted: Iterable[Named]) -> dict[str, bytes]:
 
 def _column(connection: Connection, table: Table, column: str, keys: Iterable[tuple[str, ...]]) -> Iterator[tuple[tuple[str, ...], bytes]]:
     primary = list(table.primary_key.columns)
-    query = select(*primary, table.c[column].label("wanted")).where(tuple_(*primary).in_([_typed(primary, key) for key in keys]))
+    query = select(*primary, table.c[column].label("wanted")).where(tuple_(*primary).in_(list(_typed(primary, keys))))
     for *key, value in connection.execute(query):
         data = value.encode() if isinstance(value, str) else value
         if isinstance(data, bytes):
             yield tuple(map(str, key)), data
 
 
-def _typed(primary: list[Any], key: tuple[str, ...]) -> tuple[Any, ...]:
-    return tuple(column.type.python_type(text) for column, text in zip(primary, key, strict=True))
+def _typed(primary: list[Any], keys: Iterable[tuple[str, ...]]) -> Iterator[tuple[Any, ...]]:
+    for key in keys:
+        with suppress(TypeError, ValueError):  # no row can have such a key: its value is missing, and the event is set aside
+            yield tuple(column.type.python_type(text) for column, text in zip(primary, key, strict=True))

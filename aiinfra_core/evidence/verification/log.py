@@ -13,6 +13,7 @@ from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle, checkpoint, consistency_proof, entry, log_proof, trust
 from aiinfra_core.evidence.bundle import Bundle
 from aiinfra_core.evidence.checkpoint import Checkpoint
+from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.report import Step
 from aiinfra_core.signing import public_key
@@ -77,7 +78,7 @@ def read_log(files: Bundle, root: Trust, step: Step) -> Log | None:
         return None
     with step.at(bundle.CHECKPOINT):
         trust.may_sign(signer, Purpose.AUDIT, at=last.created_at, index=last.index)
-    step.found = f"{len(entries)} entries are signed and proven to be in the log of {head.size} at {last.created_at.isoformat()}"
+    step.found = f"{len(entries)} entries are signed and proven to be in the log of {head.size} at {timestamp(last.created_at)}"
     return Log(entries, head, last.created_at)
 
 

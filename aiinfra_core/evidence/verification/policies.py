@@ -33,7 +33,7 @@ def check_policies(story: Story, step: Step) -> None:
                 again += _check_policy(story, manifest, manifest.predicate.policy.digest.sha256)
     for digest in story.files.below("policies").keys() - named:
         step.add(bundle.policy_name(digest), "No promotion here names it.")
-    step.found = f"{len(named)} policies are here as named; the rule was applied again to {again} promotions"
+    step.found = f"each policy is here as named ({len(named)}); the rule was applied again (promotions: {again})"
     if not named:
         step.does_not_apply("no promotion here names its policy by digest")
 

@@ -55,7 +55,7 @@ def check_inputs(story: Story, step: Step) -> dict[str, Registered]:
     without = (
         "" if all(one.predicate.training_attestation for one in registered.values()) else "; one was trained elsewhere, without provenance"
     )
-    step.found = f"every statement leaned on is here and agrees ({len(registered)} registrations{without})"
+    step.found = f"every statement leaned on is here and agrees (registrations: {len(registered)}{without})"
     return registered
 
 

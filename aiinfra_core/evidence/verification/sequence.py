@@ -7,6 +7,7 @@ from itertools import groupby
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle
+from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.evidence.trust import may_sign
 from aiinfra_core.evidence.verification.log import Entry
 from aiinfra_core.evidence.verification.records import Registered, agree, told_by
@@ -44,11 +45,11 @@ def check_current(story: Story, now: datetime, max_age: timedelta | None, step: 
         made = datetime.fromisoformat(exported.exported_at)
         if not now - max_age <= made <= now + CLOCKS_MAY_DIFFER:
             raise EvidenceBroken(
-                "current", f"it was made at {made.isoformat()}, and at most {max_age} ago counts now; have it exported again."
+                "current", f"it was made at {timestamp(made)}, and at most {max_age} ago counts now; have it exported again."
             )
         for signer in story.export.signers:
             may_sign(signer, Purpose.AUDIT, at=now, index=None, environment=exported.environment)
-        step.found = f"sequence {exported.current.sequence} is what {exported.environment} pointed to at {made.isoformat()}"
+        step.found = f"sequence {exported.current.sequence} is what {exported.environment} pointed to at {timestamp(made)}"
     return None
 
 

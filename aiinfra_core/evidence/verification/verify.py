@@ -8,6 +8,7 @@ from typing import Any
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle, trust_root, tuf_metadata
 from aiinfra_core.evidence.bundle import Bundle
+from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.evidence.trust_root import TrustRoot
 from aiinfra_core.evidence.verification import approvals, claims, directory, log, policies, records, sequence
 from aiinfra_core.evidence.verification.claims import Claim
@@ -59,7 +60,7 @@ class Report:
             "environment": exported.environment if exported else None,
             "sequence": exported.current.sequence if exported and exported.current else None,
             "log": {"origin": self.log.checkpoint.origin, "size": self.log.checkpoint.size, "root": self.log.checkpoint.root.hex()},
-            "at": self.log.created_at.isoformat(),
+            "at": timestamp(self.log.created_at),
             "exportedAt": exported.exported_at if exported else None,
         }
 
