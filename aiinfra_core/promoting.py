@@ -17,7 +17,7 @@ from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
-from aiinfra_core.keys import configured_signer, trust_of
+from aiinfra_core.keys import audit_signer, configured_signer, trust_of
 from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
 from aiinfra_core.registry import dossier, evidence, promotion_moves
@@ -147,6 +147,7 @@ def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
         _expect(settings, Purpose.PROMOTION, kept, known.row["updated_at"], known.promotion.environment)
     except (BadInput, EvidenceBroken) as error:
         return _refuse(settings, known, f"manifest: {error}")
+    audit_signer(settings)  # whoever may not sign the event of a change must not make the change
     with database.autocommit(settings) as connection:
         return replace(known, row=promotion_moves.apply(connection, known.row, at=_now()))
 

@@ -4,6 +4,7 @@ What is published under a size stays as it is, so a database that was edited, cu
 found here, before anything else is signed. When a checkpoint is due is decided in `keeping_up`.
 """
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,8 +24,11 @@ from aiinfra_core.evidence.log_proof import LogProof
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.keys import trust_of
 from aiinfra_core.settings import Settings
+from aiinfra_core.signing.public_key import parse
 from aiinfra_core.signing.signer import Signer
 from aiinfra_core.tables import audit_checkpoints, audit_events
+
+logger = logging.getLogger(__name__)
 
 _LOCK_KEY = 0x41554443  # "AUDC"
 _SIZE_DIGITS = 20
@@ -108,6 +112,11 @@ def _checkpoint(connection: Connection, settings: Settings, signer: Signer) -> P
     if last is not None:
         _refuse_other(last.checkpoint, size, node)
     for named, note in outside(settings, after=last.size if last else 0):
+        if not _is_of_this_log(settings, note):
+            logger.error(
+                "The checkpoint published for %d entries is signed by no key that may: passed over. Find out who put it there.", named
+            )
+            continue
         seen = _named(named, notes.parse(note))
         _refuse_other(seen, size, node)
         if named < size:  # whoever published it was killed before the database had it
@@ -118,6 +127,16 @@ def _checkpoint(connection: Connection, settings: Settings, signer: Signer) -> P
     note = _publish(settings, head, notes.sign(head, signer), at)
     _keep(connection, head, note, at)
     return Published(head, note)
+
+
+# A note of nobody's must not stop the log. Whether a key counts for a note that is ours is asked before it is kept.
+def _is_of_this_log(settings: Settings, note: bytes) -> bool:
+    keys = [parse(entry.public_key) for entry in trust_of(settings).keys if Purpose.AUDIT in entry.purposes]
+    try:
+        notes.open_checkpoint(note, settings.log_origin, keys)
+    except EvidenceBroken:
+        return False
+    return True
 
 
 def _keep(connection: Connection, head: Checkpoint, note: bytes, at: datetime) -> None:

@@ -7,7 +7,8 @@ for that lock; it takes along what the others have committed (docs/adr/0008).
 import base64
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, text
@@ -15,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from aiinfra_core import database
 from aiinfra_core.audit_log.turns import turn_in_process
-from aiinfra_core.errors import Unavailable
+from aiinfra_core.errors import BadInput, Unavailable
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.signer import Signer, sign_many
@@ -27,6 +28,8 @@ BATCH = 500
 MOST_WAITING = 100
 """With more events than that in the outbox writers wait for their turn all the same, so that they do not outrun the sequencer."""
 MOST_REFUSALS = 3
+CLOCKS_MAY_DIFFER = timedelta(minutes=5)
+"""An event from further ahead waits until its time has come: once it is chained, every later one would have to be later still."""
 _LOCKS = {"turn": 0x41554449, "next": 0x4155444A}  # "AUDI", "AUDJ"
 _PENDING = text(
     f"""
@@ -115,37 +118,59 @@ def _pending(connection: Connection, wait: bool) -> Sequence[Row[Any]] | None:
 
 
 def _drain(connection: Connection, pending: Sequence[Row[Any]], signer: Signer) -> int:
-    sequenced = refused = 0
+    sequenced = refused = chained = 0
     while pending:
         try:
-            _chain(connection, pending, signer)
-            sequenced, refused = sequenced + len(pending), 0
+            chained = _chain(connection, pending, signer)
+            sequenced, refused = sequenced + chained, 0
         except IntegrityError as error:
             refused += 1
             if refused == MOST_REFUSALS:
                 raise Unavailable("database", "The end of the audit log does not take the next event; look with: aiinfra verify") from error
-        pending = connection.execute(_PENDING).all() if refused or len(pending) == BATCH else []
+        more = refused or chained < len(pending) or len(pending) == BATCH
+        pending = connection.execute(_PENDING).all() if more else []
     return sequenced
 
 
-def _chain(connection: Connection, pending: Sequence[Row[Any]], signer: Signer) -> None:
+def _chain(connection: Connection, pending: Sequence[Row[Any]], signer: Signer) -> int:
+    """Chain these events, or those before the first that cannot be; return how many."""
     last = pending[0]
     head = Head() if last.seq is None else Head(last.seq, last.hash, last.created_at)
-    events = _signed(_followed(head, [row.payload for row in pending]), signer)
-    connection.execute(_CHAIN, {"events": json.dumps(events, default=str), "drained": [row.id for row in pending]})
+    events = _signed(_followed(head, pending), signer)
+    drained = [row.id for row in pending[: len(events)]]
+    connection.execute(_CHAIN, {"events": json.dumps(events, default=str), "drained": drained})
+    return len(events)
 
 
-def _followed(head: Head, payloads: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for payload in payloads:
-        event = follow(head, payload)
-        yield event
+def _followed(head: Head, pending: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+    followed: list[dict[str, Any]] = []
+    latest = datetime.now(UTC) + CLOCKS_MAY_DIFFER
+    for row in pending:
+        try:
+            event = _next(head, row, latest)
+        except Unavailable:
+            if not followed:
+                raise
+            break
+        followed.append(event)
         head = head_after(event)
+    return followed
 
 
-def _signed(events: Iterable[dict[str, Any]], signer: Signer) -> list[dict[str, Any]]:
-    following = list(events)
-    signatures = sign_many(signer, [bytes.fromhex(event["hash"]) for event in following])
+def _next(head: Head, row: Row[Any], latest: datetime) -> dict[str, Any]:
+    try:
+        event = follow(head, row.payload)
+        moment = event["created_at"].astimezone(UTC)
+    except (BadInput, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise Unavailable("database", f"Row {row.id} of audit_outbox is no event; find out who put it there.") from error
+    if moment > latest:
+        raise Unavailable("database", f"Row {row.id} of audit_outbox is of {moment}, which is still to come; set the clocks right.")
+    return event
+
+
+def _signed(events: Sequence[dict[str, Any]], signer: Signer) -> list[dict[str, Any]]:
+    signatures = sign_many(signer, [bytes.fromhex(event["hash"]) for event in events])
     return [
         event | {"signature": base64.b64encode(signature).decode(), "signer_id": signer.signer_id}
-        for event, signature in zip(following, signatures, strict=True)
+        for event, signature in zip(events, signatures, strict=True)
     ]

@@ -22,7 +22,14 @@ _MOST_BYTES = 4 * 2**20
 
 
 def verify_export(
-    folder: Path, pinned: Path, last_checkpoint: Path | None, last_targets: Path | None, current: bool, max_age: str | None, as_json: bool
+    folder: Path,
+    pinned: Path,
+    last_checkpoint: Path | None,
+    last_targets: Path | None,
+    trust: Path | None,
+    current: bool,
+    max_age: str | None,
+    as_json: bool,
 ) -> ExitCode:
     """Check an export directory and print what was found.
 
@@ -37,6 +44,7 @@ def verify_export(
         last_checkpoint=None if last_checkpoint is None else _read(last_checkpoint, "checkpoint"),
         last_targets=None if last_targets is None else _read(last_targets, "targets.json"),
         max_age=_duration(max_age or "24h") if current else None,
+        trust=None if trust is None else _trust_files(trust),
     )
     _check_given(question)
     with working(f"Verifying {folder}"):
@@ -107,6 +115,13 @@ def _duration(text: str) -> timedelta:
     if match is None:
         raise BadInput(f"--max-age takes a number with m, h or d, such as 24h, not {text!r}.")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def _trust_files(folder: Path) -> dict[str, bytes]:
+    names = [name for name in sorted(path.name for path in folder.glob("*.json")) if tuf_metadata.is_trust_file(name)]
+    if not names:
+        raise BadInput(f"{folder} is no trust directory: it holds no N.root.json, targets.json or trust.json.")
+    return {name: _read(folder / name, name) for name in names}
 
 
 def _read(path: Path, what: str) -> bytes:

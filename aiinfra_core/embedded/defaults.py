@@ -78,6 +78,7 @@ def _refuse_development_parts(settings: Settings) -> None:
     needed = {
         "AI_INFRA_DATABASE_URL": settings.database_url is None or settings.database_url.get_secret_value() == postgres.database_url(home),
         "AI_INFRA_ARTIFACT_ROOT": not settings.artifact_root,
+        "AI_INFRA_TRUST_ROOT": settings.trust_root is None,
         "AI_INFRA_KMS_ENDPOINT": any(uri is None or development_key.is_named_by(uri) for uri in settings.signer_uris),
     }
     if missing := [name for name, is_missing in needed.items() if is_missing]:

@@ -25,6 +25,8 @@ def check(trust: Trust) -> Trust:
         if key.raw in seen:
             raise BadInput(f"The key {entry.keyid[:16]} is listed twice; one key has one entry, whatever it is used for.")
         seen.add(key.raw)
+        if len(trust.logs) > 1 and entry.compromise is not None and entry.compromise.bad_from_index > 0:
+            raise BadInput(f"The key {entry.keyid[:16]} is compromised from an index on, but {len(trust.logs)} logs count; write 0.")
     return trust
 
 

@@ -55,6 +55,11 @@ def root_name(version: int) -> str:
     return f"{version}.root.json"
 
 
+def is_trust_file(name: str) -> bool:
+    """Return whether a trust directory has a file of this name."""
+    return name in (TARGETS, TRUST) or ROOT_NAME.fullmatch(name) is not None
+
+
 def root_versions(files: Mapping[str, bytes]) -> list[int]:
     """Return the versions of the roots among these files, lowest first."""
     return sorted(int(match[1]) for match in map(ROOT_NAME.fullmatch, files) if match)

@@ -191,6 +191,19 @@ def test_what_is_no_checkpoint_among_the_published_ones_is_told(settings: Settin
         _made(settings)
 
 
+@pytest.mark.parametrize("size", [7, 12, 999])
+def test_a_checkpoint_that_nobody_we_trust_signed_stops_nothing_and_is_told(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture, size: int
+) -> None:
+    _made(settings, 5)
+    stranger = local.from_base64(local.generate())
+    note = notes.sign(notes.Checkpoint("ai-infra.local/audit", size, bytes(32)), stranger)
+    (tmp_path / "artifacts" / FOLDER / f"{size:020d}").write_bytes(note)
+    fill(settings, 5, audit_signer(settings))
+    assert _made(settings).size == 10
+    assert f"published for {size} entries is signed by no key that may" in caplog.text
+
+
 def test_a_store_that_is_down_leaves_the_events_for_the_next_checkpoint(
     settings: Settings, aws_credentials: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

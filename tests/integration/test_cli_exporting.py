@@ -44,6 +44,8 @@ def test_a_model_is_exported_and_verified_and_each_command_names_the_next(trusti
     again = run(f"export rainfall --out {tmp_path / 'later'} --since {out}/checkpoint --json").json
     assert (again["artifact"]["model"], again["environment"]) == ("rainfall", None)
     seen = f"--last-checkpoint {out}/checkpoint --last-targets {out}/trust/targets.json"
+    assert trusting.trust_root is not None
+    seen += f" --trust {trusting.trust_root.parent}"
     report = run(f"verify {tmp_path / 'later'} --trust-root {trusting.trust_root} {seen} --json").json
     assert report["verified"] is True
     assert [step["step"] for step in report["steps"]] == list(range(1, 14))
@@ -57,6 +59,7 @@ def test_a_model_is_exported_and_verified_and_each_command_names_the_next(trusti
         ("verify {missing} --trust-root {pinned}", 2, "There is no directory"),
         ("verify {file} --trust-root {pinned}", 2, "no export directory"),
         ("verify {empty} --trust-root {pinned}", 2, "is no export"),
+        ("verify {export} --trust-root {pinned} --trust {empty}", 2, "is no trust directory"),
         ("verify {export}", 2, "--trust-root"),
         ("verify --trust-root {pinned}", 2, "aiinfra verify DIR"),
         ("verify {export} --trust-root {missing}", 2, "cannot be read"),

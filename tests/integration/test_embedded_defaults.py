@@ -18,6 +18,7 @@ PRODUCTION = {
     "AI_INFRA_ARTIFACT_ROOT": "s3://models",
     "AI_INFRA_KMS_ENDPOINT": "https://kms.example",
     "AI_INFRA_KMS_PUBLIC_KEY_B64": "AAAA",
+    "AI_INFRA_TRUST_ROOT": "/etc/ai-infra/trust/1.root.json",
 }
 
 
@@ -78,7 +79,7 @@ def test_production_with_everything_set_is_left_alone(production: None, home: Pa
     assert not home.exists()
 
 
-@pytest.mark.parametrize("missing", ["AI_INFRA_DATABASE_URL", "AI_INFRA_ARTIFACT_ROOT", "AI_INFRA_KMS_ENDPOINT"])
+@pytest.mark.parametrize("missing", ["AI_INFRA_DATABASE_URL", "AI_INFRA_ARTIFACT_ROOT", "AI_INFRA_TRUST_ROOT", "AI_INFRA_KMS_ENDPOINT"])
 def test_production_names_each_missing_part_and_makes_nothing(
     missing: str, production: None, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +91,7 @@ def test_production_names_each_missing_part_and_makes_nothing(
 
 def test_production_with_nothing_set_names_all_of_them(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NODE_ENV", "production")
-    named = "AI_INFRA_DATABASE_URL, AI_INFRA_ARTIFACT_ROOT, AI_INFRA_KMS_ENDPOINT"
+    named = "AI_INFRA_DATABASE_URL, AI_INFRA_ARTIFACT_ROOT, AI_INFRA_TRUST_ROOT, AI_INFRA_KMS_ENDPOINT"
     with pytest.raises(Misconfigured, match=named):
         current_settings()
     assert not home.exists()

@@ -113,6 +113,22 @@ def test_a_compromise_counts_from_its_place_in_the_log_whatever_time_is_claimed(
     assert {one.split(":")[0] for one in later} == {"4 export.dsse.json", "13 export.dsse.json"}
 
 
+def test_newer_trust_files_than_the_exports_own_are_believed_instead(known: Known, tmp_path: Path) -> None:
+    newer = tmp_path / "trust"
+    newer.mkdir()
+    for path in (known.export / "trust").iterdir():
+        (newer / path.name).write_bytes(path.read_bytes())
+    after_expiry = datetime.now(UTC) + timedelta(days=120)
+    assert any("expired" in one for one in problems(checked(known.export, known.pinned, now=after_expiry)))
+    changing.change(newer, lambda trust: trust, TARGETS_KEY, days=300, renew=True)
+    renewed = {path.name: path.read_bytes() for path in newer.iterdir()}
+    assert checked(known.export, known.pinned, now=after_expiry, trust=renewed).passed
+    lost = Compromise(reported_at=PAST, reason="lost", bad_from_index=0)
+    changing.change(newer, lambda trust: trust_editing.compromised(trust, _own(known).keyid, lost), TARGETS_KEY)
+    revoked = {path.name: path.read_bytes() for path in newer.iterdir()}
+    assert not checked(known.export, known.pinned, trust=revoked).passed
+
+
 def test_a_rotated_key_leaves_what_it_signed_and_a_new_one_goes_on(settings: Settings, tmp_path: Path) -> None:
     seed = local.generate()
     new = local.from_base64(seed, "new")

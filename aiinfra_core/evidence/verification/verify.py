@@ -1,6 +1,6 @@
 """Run every step over an export directory and tell what came of it. The steps are in this package's docstring."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -22,6 +22,8 @@ from aiinfra_core.evidence.verification.story import Story
 class Question:
     """What the auditor brings: one pinned root, the time now, and, where there are any, what was seen before.
 
+    `trust` is a trust directory, name to bytes, that is believed instead of the one in the export: a newer one knows of keys that were
+    revoked since, and has not expired.
     With `max_age` it is asked what is current now, and an export older than that is too old.
     """
 
@@ -30,6 +32,7 @@ class Question:
     last_checkpoint: bytes | None = None
     last_targets: bytes | None = None
     max_age: timedelta | None = None
+    trust: Mapping[str, bytes] | None = None
 
 
 @dataclass
@@ -94,7 +97,7 @@ def verify(files: Bundle, question: Question) -> Report:
 def _trust(files: Bundle, question: Question, step: Step) -> TrustRoot | None:
     """Follow the pinned root to the trust (1)."""
     with step.at(bundle.TRUST):
-        given = files.below(bundle.TRUST)
+        given = files.below(bundle.TRUST) if question.trust is None else question.trust
         seen = question.last_targets
         least = trust_root.targets_version(seen) if seen is not None else 0
         root = trust_root.open_trust_root(question.pinned, given, now=question.now, least_targets_version=least)
