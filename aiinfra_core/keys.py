@@ -100,15 +100,20 @@ def signers_as_keys(settings: Settings, owner: str) -> tuple[TrustedKey, ...]:
     Raises:
         Misconfigured: as `loaded_signer`.
     """
-    signers = {purpose: loaded_signer(settings, purpose) for purpose in SIGNED_HERE}
-    keys = {signer.public_key.keyid: signer for signer in signers.values()}
+    return _as_keys(tuple(loaded_signer(settings, purpose) for purpose in SIGNED_HERE), owner)
+
+
+# Asked for at each verification; the signers are the same objects as long as the settings are.
+@lru_cache(maxsize=16)
+def _as_keys(signers: tuple[Signer, ...], owner: str) -> tuple[TrustedKey, ...]:
+    keys = {signer.public_key.keyid: signer for signer in signers}
     return tuple(
         TrustedKey(
             keyid=keyid,
             public_key=signer.public_key.base64,
             signer_id=signer.signer_id,
             owner=owner,
-            purposes=tuple(purpose for purpose in SIGNED_HERE if signers[purpose].public_key.keyid == keyid),
+            purposes=tuple(purpose for purpose, one in zip(SIGNED_HERE, signers, strict=True) if one.public_key.keyid == keyid),
         )
         for keyid, signer in keys.items()
     )

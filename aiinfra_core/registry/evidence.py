@@ -80,6 +80,16 @@ def of_promotion(known: Dossier) -> Kept:
     return Kept(known.manifest_envelope, claims.of_promotion(known.promotion, known.artifact, known.input_attestations, verified_at))
 
 
+def depends_on_the_log(trust: Trust, envelope: bytes) -> bool:
+    """Return whether it depends on when and where the log took an envelope in what its signature is worth.
+
+    Raises:
+        EvidenceBroken: at `envelope` or `payload type`; it is no envelope.
+    """
+    signers = {signature.keyid for signature in dsse.parse(envelope).signatures}
+    return any(is_bounded(entry) for entry in trust.keys if entry.keyid in signers)
+
+
 def keys_that_count(
     tx: Connection, trust: Trust, purpose: Purpose, envelope: bytes, *, at: datetime, environment: str | None = None
 ) -> dict[str, PublicKey]:
@@ -99,8 +109,7 @@ def keys_that_count(
     Raises:
         EvidenceBroken: at `envelope` or `payload type`; it is no envelope.
     """
-    signers = {signature.keyid for signature in dsse.parse(envelope).signatures}
-    if not any(is_bounded(entry) for entry in trust.keys if entry.keyid in signers):
+    if not depends_on_the_log(trust, envelope):
         return keys_for(trust, purpose, at=at, environment=environment)
     index, moment = taken_in(tx, envelope, at) or (None, datetime.now(UTC))
     return keys_for(trust, purpose, at=moment, index=index, environment=environment)
