@@ -38,7 +38,7 @@ test-unit: $(READY)  ## only the pure, fast tests
 test-slow: $(READY)  ## what is longer than a sample; CI runs it after make test
 	$(PYTEST) $(ON_TWO_CORES) -m "slow and not full and not benchmark" tests
 	scripts/on-debian-postgres.sh $(PYTEST) -m "not slow and not full and not benchmark" tests/migration tests/faults/test_lost_database.py \
-	  tests/integration/test_promoting.py tests/integration/test_tampering.py tests/integration/test_cli_story.py
+	  tests/integration/test_promoting.py tests/integration/test_tampering.py tests/integration/test_rewritten_history.py tests/integration/test_cli_story.py
 
 test-full: $(READY)  ## what is too long for CI; by hand, before a release
 	$(PYTEST) -m "full" tests

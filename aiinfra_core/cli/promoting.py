@@ -99,4 +99,4 @@ def _after(name: str, promotion: Promotion, environments: Sequence[str]) -> str:
     environment = promotion.environment
     later = environments[environments.index(environment) + 1 :] if environment in environments else ()
     claimed = " --metric quality=SCORE" if promotion.evaluation_kind == "claimed" else ""
-    return f"aiinfra promote {name} --to {later[0]}{claimed}" if later else f"aiinfra verify {promotion.model}@{environment}"
+    return f"aiinfra promote {name} --to {later[0]}{claimed}" if later else f"aiinfra verify {name}"
