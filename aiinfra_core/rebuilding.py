@@ -67,6 +67,7 @@ def rebuild(
     seen: bytes | None = None,
     any_checkpoint: bool = True,
     read_artifacts: bool = True,
+    compromised_keys: bool = False,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Rebuilt:
     """Make an empty, migrated database again from an archive.
@@ -77,6 +78,7 @@ def rebuild(
         seen: a checkpoint (a signed note) that somebody kept; like those published outside, the rebuilt log has to agree with it.
         any_checkpoint: whether there must be one; without any, nothing shows that the archive ends too early.
         read_artifacts: whether to read every artifact the rows name; they are only counted otherwise.
+        compromised_keys: whether to bring back, too, what a key signed after it was compromised; a verification names it as before.
         on_progress: is told how many events are done.
 
     Raises:
@@ -86,7 +88,7 @@ def rebuild(
         Unavailable: the database, the archive or the artifact store cannot be reached; the database stays empty.
     """
     place = artifact_store.location_at(settings, source, "--from")
-    trust = trust_of(settings)
+    trust = rules.as_if_never_compromised(trust_of(settings)) if compromised_keys else trust_of(settings)
     if any_checkpoint and seen is None and next(checkpoints.outside(settings), None) is None:
         raise NotFound(
             f"No checkpoint of the log {settings.log_origin} is published, so nothing shows that the archive is whole; "

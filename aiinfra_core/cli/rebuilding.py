@@ -21,6 +21,9 @@ def rebuild(
         bool, Parameter(negative=(), help="Rebuild though no checkpoint was ever published: nothing shows a cut tail then.")
     ] = False,
     skip_artifacts: Annotated[bool, Parameter(negative=(), help="Do not read the artifacts that the rows name.")] = False,
+    with_compromised_keys: Annotated[
+        bool, Parameter(negative=(), help="Bring back, too, what a key signed after it was compromised; audit verify names it as before.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make an empty database again from an archive, verifying as it goes."""
@@ -34,6 +37,7 @@ def rebuild(
             seen=None if checkpoint is None else _kept(checkpoint),
             any_checkpoint=not without_checkpoints,
             read_artifacts=not skip_artifacts,
+            compromised_keys=with_compromised_keys,
             on_progress=lambda events: tell(f"{events} events") if events % _TELL_EVERY < rebuilding.BATCH else None,
         )
     if as_json:

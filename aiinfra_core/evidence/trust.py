@@ -42,6 +42,11 @@ def listed(trust: Trust, keyid: str) -> TrustedKey:
     raise EvidenceBroken("key", f"{keyid[:64]!r} is not in the trust root.")
 
 
+def as_if_never_compromised(trust: Trust) -> Trust:
+    """Return the trust without what it knows of compromised keys: to bring back what was recorded, never to believe it."""
+    return trust.model_copy(update={"keys": tuple(entry.model_copy(update={"compromise": None}) for entry in trust.keys)})
+
+
 def may_sign(entry: TrustedKey, purpose: Purpose, *, at: datetime, index: int | None, environment: str | None = None) -> None:
     """Check that a key may have signed something of this purpose at that time.
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,15 @@ from sqlalchemy import text
 from aiinfra_core import database, rebuilding, verifying
 from aiinfra_core.audit_log.delivering.delivery import deliver
 from aiinfra_core.domain.promotion import PromotionStatus
-from aiinfra_core.errors import Conflict
+from aiinfra_core.domain.trust import Compromise
+from aiinfra_core.errors import Conflict, EvidenceBroken
+from aiinfra_core.evidence import trust_editing
+from aiinfra_core.keys import trust_of
 from aiinfra_core.registry import restoring
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import metadata
+from aiinfra_core.trusting import changing
+from tests.simulators.exports import TARGETS_KEY, with_trust
 from tests.simulators.lost_database import NOT_REBUILT, Lost, all_rows, ask, is_empty, lost
 from tests.simulators.s3_servers import BUCKET, aws_credentials, rclone_endpoint
 
@@ -47,6 +53,22 @@ def test_a_rebuild_from_s3_reads_what_was_delivered_there(lost: Lost, aws_creden
     assert rebuilt.head.seq == done.delivered
     (again,) = deliver(lost.empty.model_copy(update=bucket))
     assert again.delivered == 0
+
+
+def test_what_a_compromised_key_signed_comes_back_only_where_that_is_asked_for(lost: Lost) -> None:
+    trusting = with_trust(lost.before)
+    assert trusting.trust_root is not None
+    stolen = Compromise(reported_at=datetime.now(UTC), reason="stolen", bad_from_index=3)
+    (own,) = trust_of(trusting).keys
+    changing.change(trusting.trust_root.parent, lambda trust: trust_editing.compromised(trust, own.keyid, stolen), TARGETS_KEY)
+    into = lost.empty.model_copy(update={"trust_root": trusting.trust_root})
+    with pytest.raises(EvidenceBroken, match=f"{own.keyid[:16]}.*compromised from log entry 3 on"):
+        rebuilding.rebuild(into, lost.address)
+    assert is_empty(lost.empty)
+    rebuilding.rebuild(into, lost.address, compromised_keys=True)
+    before, after = all_rows(lost.before), all_rows(lost.empty)
+    assert {name: after[name] for name in before.keys() - NOT_REBUILT} == {name: before[name] for name in before.keys() - NOT_REBUILT}
+    assert any("no trusted key" in finding.problem for finding in verifying.verify_history(into).findings)
 
 
 def test_a_rebuild_that_is_killed_leaves_an_empty_database_and_begins_anew(lost: Lost) -> None:

@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS waiting (place TEXT, key TEXT, digest BLOB, PRIMARY K
 CREATE TABLE IF NOT EXISTS here (place TEXT, key TEXT);
 CREATE TABLE IF NOT EXISTS touched (place TEXT, key TEXT, PRIMARY KEY (place, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS outside (size INTEGER, note BLOB);
-CREATE TABLE IF NOT EXISTS problems (place TEXT, problem TEXT);
+CREATE TABLE IF NOT EXISTS problems (place TEXT, problem TEXT, UNIQUE (place, problem));
 """
 _EMPTY = "DELETE FROM told; DELETE FROM problems; DELETE FROM state; DELETE FROM touched;"
 _OF_THIS_RUN = "DELETE FROM waiting; DELETE FROM outside; DELETE FROM here;"
@@ -145,7 +145,7 @@ class Verified:
         if touching:
             self._db.executemany("INSERT OR IGNORE INTO touched VALUES (?, ?)", [row[:2] for row in rows])
         room = MOST_PROBLEMS - self._db.execute("SELECT count(*) FROM problems").fetchone()[0]
-        self._db.executemany("INSERT INTO problems VALUES (?, ?)", problems[: max(0, room)])
+        self._db.executemany("INSERT OR IGNORE INTO problems VALUES (?, ?)", problems[: max(0, room)])
         trees = {"tree": position.tree.written(), "anchor_tree": position.anchor_tree.written()}
         value = vars(position) | trees | {"format": _FORMAT}
         self._db.execute("INSERT OR REPLACE INTO state VALUES (1, ?)", [json.dumps(value)])
