@@ -163,7 +163,7 @@ def test_days_are_read_in_order_and_within_a_day_the_log_decides(settings: Setti
         "audit/2026/01/31",
         "audit/2026/02/01",
         "audit/2026/03/12",
-        "audit/2027/03/07",
+        "audit/2025/03/07",
     }
 
 
