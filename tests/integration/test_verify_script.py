@@ -85,6 +85,11 @@ def test_it_finds_changes_to_every_kind_of_file(received: Path, known: Known) ->
     assert _missed(received, known.pinned, [(path, some[number % len(some)]) for number, (path, some) in enumerate(edits.items())]) == []
 
 
+def test_it_waits_for_no_pipe(received: Path, known: Known) -> None:
+    cases = [(received / name, "a pipe") for name in ("trust/1.root.json", "checkpoint", "export.dsse.json")]
+    assert _missed(received, known.pinned, cases) == []
+
+
 @pytest.mark.slow
 def test_it_finds_every_eleventh_change_to_every_file(received: Path, known: Known) -> None:
     cases = _every_case(received)[::11]
