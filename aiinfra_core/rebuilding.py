@@ -41,7 +41,6 @@ from aiinfra_core.evidence.predicates import PURPOSES
 from aiinfra_core.keys import trust_of
 from aiinfra_core.registry import restoring
 from aiinfra_core.settings import Settings
-from aiinfra_core.signing import public_key
 from aiinfra_core.signing.public_key import PublicKey
 from aiinfra_core.tables import audit_checkpoints, audit_events, metadata, model_artifacts, training_jobs
 
@@ -139,7 +138,7 @@ def _restore_events(tx: Connection, archive: Location, trust: Trust, on_progress
 
 def _followed(head: Head, batch: Sequence[tuple[str, bytes]], trust: Trust) -> Iterator[Row]:
     """Steps 1 to 3: yield the rows of entries that follow one another, each signed."""
-    keys = {one.keyid: public_key.parse(one.public_key) for one in trust.keys if Purpose.AUDIT in one.purposes}
+    keys = rules.listed_keys(trust, Purpose.AUDIT)
     for key, leaf in batch:
         row = entry.read_leaf(leaf)
         try:

@@ -228,3 +228,14 @@ audit_dead_letters = Table(
     _required("attempts", Integer),
     _required("created_at", _TIME),
 )
+
+STATE_TABLES: tuple[Table, ...] = (
+    attestations,
+    training_jobs,
+    models,
+    model_artifacts,
+    evaluations,
+    model_promotions,
+    environment_pointers,
+)
+"""Whose rows events tell of; in this order a row is there before the rows that name it."""

@@ -21,10 +21,9 @@ from aiinfra_core.errors import Conflict, EvidenceBroken, NotFound
 from aiinfra_core.evidence import checkpoint as notes
 from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.log_proof import LogProof
-from aiinfra_core.evidence.trust import keys_for
+from aiinfra_core.evidence.trust import keys_for, listed_keys
 from aiinfra_core.keys import trust_of
 from aiinfra_core.settings import Settings
-from aiinfra_core.signing.public_key import parse
 from aiinfra_core.signing.signer import Signer
 from aiinfra_core.tables import audit_checkpoints, audit_events
 
@@ -131,9 +130,9 @@ def _checkpoint(connection: Connection, settings: Settings, signer: Signer) -> P
 
 # A note of nobody's must not stop the log. Whether a key counts for a note that is ours is asked before it is kept.
 def _is_of_this_log(settings: Settings, note: bytes) -> bool:
-    keys = [parse(entry.public_key) for entry in trust_of(settings).keys if Purpose.AUDIT in entry.purposes]
+    keys = listed_keys(trust_of(settings), Purpose.AUDIT)
     try:
-        notes.open_checkpoint(note, settings.log_origin, keys)
+        notes.open_checkpoint(note, settings.log_origin, keys.values())
     except EvidenceBroken:
         return False
     return True

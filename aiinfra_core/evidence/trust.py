@@ -42,6 +42,11 @@ def listed(trust: Trust, keyid: str) -> TrustedKey:
     raise EvidenceBroken("key", f"{keyid[:64]!r} is not in the trust root.")
 
 
+def listed_keys(trust: Trust, purpose: Purpose) -> dict[str, PublicKey]:
+    """Return keyid -> public key of everybody listed for a purpose; when and where each counts is for `may_sign` to say."""
+    return {entry.keyid: public_key.parse(entry.public_key) for entry in trust.keys if purpose in entry.purposes}
+
+
 def as_if_never_compromised(trust: Trust) -> Trust:
     """Return the trust without what it knows of compromised keys: to bring back what was recorded, never to believe it."""
     return trust.model_copy(update={"keys": tuple(entry.model_copy(update={"compromise": None}) for entry in trust.keys)})

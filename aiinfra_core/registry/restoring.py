@@ -11,26 +11,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from aiinfra_core.audit_log.snapshot import snapshot
 from aiinfra_core.errors import BadInput, EvidenceBroken
-from aiinfra_core.tables import (
-    attestations,
-    environment_pointers,
-    evaluations,
-    model_artifacts,
-    model_promotions,
-    models,
-    training_jobs,
-)
+from aiinfra_core.tables import STATE_TABLES
 
-# In this order a row is there before the rows that name it.
-RESTORED: tuple[Table, ...] = (
-    attestations,
-    training_jobs,
-    models,
-    model_artifacts,
-    evaluations,
-    model_promotions,
-    environment_pointers,
-)
 # What a later event may say otherwise about a row; sql/roles.sql lets the product change exactly these.
 CHANGING: dict[str, frozenset[str]] = {
     "training_jobs": frozenset(
@@ -56,7 +38,7 @@ CHANGING: dict[str, frozenset[str]] = {
     "model_promotions": frozenset(["status", "decision", "reason", "manifest", "signature", "signer_id", "updated_at", "applied_at"]),
     "environment_pointers": frozenset(["sequence", "promotion_id", "artifact_id", "updated_at"]),
 }
-_TABLES = {table.name: table for table in RESTORED}
+_TABLES = {table.name: table for table in STATE_TABLES}
 
 
 def rows_of(told: Any, values: Mapping[str, bytes]) -> dict[str, dict[str, Any]]:
@@ -71,7 +53,7 @@ def rows_of(told: Any, values: Mapping[str, bytes]) -> dict[str, dict[str, Any]]
     """
     if not isinstance(told, dict) or not told.keys() <= _TABLES.keys():
         raise EvidenceBroken("rows", "they are not of tables that a registry has.")
-    return {table.name: _typed_row(table, told[table.name], values) for table in RESTORED if table.name in told}
+    return {table.name: _typed_row(table, told[table.name], values) for table in STATE_TABLES if table.name in told}
 
 
 def restore(tx: Connection, rows: Mapping[str, Mapping[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from aiinfra_core.evidence import trust_editing
 from aiinfra_core.keys import trust_of
 from aiinfra_core.registry import restoring
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import metadata
+from aiinfra_core.tables import STATE_TABLES, metadata
 from aiinfra_core.trusting import changing
 from tests.simulators.exports import TARGETS_KEY, with_trust
 from tests.simulators.lost_database import NOT_REBUILT, Lost, all_rows, ask, is_empty, lost
@@ -92,7 +92,7 @@ def test_a_rebuild_that_is_killed_leaves_an_empty_database_and_begins_anew(lost:
 
 def test_every_table_is_rebuilt_or_known_not_to_be() -> None:
     log = {"audit_events", "audit_tiles", "audit_checkpoints"}
-    assert {table.name for table in restoring.RESTORED} | log | NOT_REBUILT == set(metadata.tables)
+    assert {table.name for table in STATE_TABLES} | log | NOT_REBUILT == set(metadata.tables)
 
 
 def test_what_may_change_in_a_rebuild_is_what_the_role_may_change(settings: Settings) -> None:
@@ -104,7 +104,7 @@ def test_what_may_change_in_a_rebuild_is_what_the_role_may_change(settings: Sett
                 " WHERE grantee = 'aiinfra_app' AND privilege_type = 'UPDATE'"
             )
         ).all()
-    restored = {table.name for table in restoring.RESTORED}
+    restored = {table.name for table in STATE_TABLES}
     assert {(table, column) for table, column in granted if table in restored} == {
         (table, column) for table, columns in restoring.CHANGING.items() for column in columns
     }

@@ -8,7 +8,6 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from aiinfra_core import evaluating, jobs, promoting, registering
 from aiinfra_core.audit_log import checkpoints
 from aiinfra_core.audit_log.checking.check import check_in
-from aiinfra_core.audit_log.checking.state_rows import STATE_TABLES
 from aiinfra_core.audit_log.sequence import sequence_pending
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
@@ -16,6 +15,7 @@ from aiinfra_core.keys import audit_signer
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.tables import (
+    STATE_TABLES,
     audit_checkpoints,
     audit_dead_letters,
     audit_deliveries,

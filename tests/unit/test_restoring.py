@@ -12,7 +12,8 @@ from aiinfra_core import canonical_json, checksums
 from aiinfra_core.audit_log.delivering.values import named_in
 from aiinfra_core.audit_log.snapshot import snapshot
 from aiinfra_core.errors import EvidenceBroken
-from aiinfra_core.registry.restoring import RESTORED, rows_of
+from aiinfra_core.registry.restoring import rows_of
+from aiinfra_core.tables import STATE_TABLES
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
 
@@ -46,7 +47,7 @@ def _by_digest(rows: dict[str, dict[str, Any]]) -> dict[str, bytes]:
     return {checksums.sha256_hex(value): value for value in data if isinstance(value, bytes)}
 
 
-@given(st.fixed_dictionaries({}, optional={table.name: _row(table) for table in RESTORED}))
+@given(st.fixed_dictionaries({}, optional={table.name: _row(table) for table in STATE_TABLES}))
 def test_rows_come_out_of_an_event_as_they_went_in(rows: dict[str, dict[str, Any]]) -> None:
     told = _written(rows)
     every = _by_digest(rows)
@@ -54,10 +55,10 @@ def test_rows_come_out_of_an_event_as_they_went_in(rows: dict[str, dict[str, Any
     assert rows_of(told["rows"], named) == rows
 
 
-@given(_row(RESTORED[0]))
+@given(_row(STATE_TABLES[0]))
 def test_a_value_that_is_not_at_hand_is_no_row(row: dict[str, Any]) -> None:
     with pytest.raises(EvidenceBroken, match="holds what no row can"):
-        rows_of(_written({RESTORED[0].name: row})["rows"], {})
+        rows_of(_written({STATE_TABLES[0].name: row})["rows"], {})
 
 
 @pytest.mark.parametrize(

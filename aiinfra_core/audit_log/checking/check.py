@@ -21,7 +21,7 @@ from aiinfra_core.audit_log import checkpoints
 from aiinfra_core.audit_log.checking import state_rows
 from aiinfra_core.audit_log.checking.beginning import Beginning, begin
 from aiinfra_core.audit_log.checking.joining import Joining
-from aiinfra_core.audit_log.checking.state_rows import PRIMARY_KEYS, STATE_TABLES
+from aiinfra_core.audit_log.checking.state_rows import PRIMARY_KEYS
 from aiinfra_core.audit_log.checking.stretches import EVENTS
 from aiinfra_core.audit_log.checking.verified import Verified, opened
 from aiinfra_core.audit_log.checking.walk import Problem, audit_keys, readable, rows_told
@@ -30,7 +30,7 @@ from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import EvidenceBroken, Unavailable
 from aiinfra_core.keys import trust_of
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_checkpoints
+from aiinfra_core.tables import STATE_TABLES, audit_checkpoints
 
 WORTH_PROCESSES = 20_000
 _SETTLE_SECONDS = 2.0

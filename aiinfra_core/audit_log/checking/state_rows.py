@@ -21,26 +21,8 @@ from aiinfra_core.audit_log.checking.verified import Verified
 from aiinfra_core.audit_log.checking.walk import Problem, iso, moment_of, readable, rows_told
 from aiinfra_core.audit_log.snapshot import INLINE_BYTES, snapshot
 from aiinfra_core.domain.trust import Trust
-from aiinfra_core.tables import (
-    ExactJson,
-    attestations,
-    environment_pointers,
-    evaluations,
-    model_artifacts,
-    model_promotions,
-    models,
-    training_jobs,
-)
+from aiinfra_core.tables import STATE_TABLES, ExactJson, attestations
 
-STATE_TABLES: tuple[Table, ...] = (
-    training_jobs,
-    models,
-    model_artifacts,
-    evaluations,
-    attestations,
-    model_promotions,
-    environment_pointers,
-)
 PRIMARY_KEYS: Mapping[str, tuple[str, ...]] = {
     table.name: tuple(column.name for column in table.primary_key.columns) for table in STATE_TABLES
 }

@@ -1,7 +1,7 @@
 """Walk a stretch of the log from a given tip: chain, times, signatures, leaves, and what each event tells of state rows.
 
 Pure: rows come as text, as Postgres writes it, because an audit reads millions; the usual row is compared with the one that must follow
-and only another one is looked at column by column. Where rows come from lives in `reading`, what is done with the outcome in `check`.
+and only another one is looked at column by column. Where rows come from lives in `stretches`, what is done with the outcome in `check`.
 """
 
 import binascii

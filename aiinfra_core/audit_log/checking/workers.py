@@ -20,12 +20,13 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from aiinfra_core.audit_log.checking.state_rows import STATE_TABLES, Connection, compare_part
+from aiinfra_core.audit_log.checking.state_rows import Connection, compare_part
 from aiinfra_core.audit_log.checking.stretches import Stretch, walk_stretch
 from aiinfra_core.audit_log.checking.verified import Verified
 from aiinfra_core.audit_log.checking.walk import Problem, audit_keys
 from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import AiInfraError, Unavailable
+from aiinfra_core.tables import STATE_TABLES
 
 _AHEAD = 2
 _MAIN = f"import sys; from {__name__} import main; main(sys.argv[1:])"

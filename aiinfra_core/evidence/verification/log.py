@@ -16,8 +16,6 @@ from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.report import Step
-from aiinfra_core.signing import public_key
-from aiinfra_core.signing.public_key import PublicKey
 
 Row = Mapping[str, Any]
 
@@ -116,12 +114,8 @@ def _opened(note: bytes, root: Trust) -> tuple[Checkpoint, TrustedKey]:
     origin = checkpoint.parse(note).origin
     if origin not in root.logs:
         raise EvidenceBroken("checkpoint", f"it is of the log {origin!r}, which the trust root does not list.")
-    head, key = checkpoint.open_checkpoint(note, origin, _audit_keys(root).values())
+    head, key = checkpoint.open_checkpoint(note, origin, trust.listed_keys(root, Purpose.AUDIT).values())
     return head, trust.listed(root, key.keyid)
-
-
-def _audit_keys(root: Trust) -> dict[str, PublicKey]:
-    return {one.keyid: public_key.parse(one.public_key) for one in root.keys if Purpose.AUDIT in one.purposes}
 
 
 def _entry(place: str, data: bytes, files: Bundle, head: Checkpoint, note: bytes, root: Trust) -> Entry:
@@ -182,7 +176,7 @@ def _check_proof(name: str, data: bytes, head: Checkpoint) -> tuple[int, bytes]:
 
 
 def _check_continues(seen: bytes, head: Checkpoint, proven: Mapping[int, bytes], root: Trust) -> None:
-    old, _ = checkpoint.open_checkpoint(seen, head.origin, _audit_keys(root).values())
+    old, _ = checkpoint.open_checkpoint(seen, head.origin, trust.listed_keys(root, Purpose.AUDIT).values())
     if old.size > head.size:
         raise EvidenceBroken(
             "consistency", f"the log was seen with {old.size} entries before, and has {head.size} here: it is older, or cut."
