@@ -3,8 +3,17 @@
     AiInfraError
     ├── BadInput            change the request; asking again the same way cannot work
     │   ├── NotFound            name something that exists
+    │   │   └── ArtifactMissing     nothing is stored where the request says
     │   ├── DigestMismatch      the bytes are not the ones that were named
-    │   └── Conflict            the same key was used for something else, or the thing is already there
+    │   ├── TooLarge            send less
+    │   └── Conflict            the same key or place already belongs to something else
+    │       ├── RequestIdReused     choose a new request id for another request
+    │       ├── InFlight            the same request is being carried out; ask again in a moment
+    │       └── Outdated            what is current changed; look at it and ask again
+    ├── NotAllowed          come as somebody who may
+    │   ├── Unauthenticated     say who you are, in a way that can be checked
+    │   └── Forbidden           somebody else has to do it, or give you the role
+    ├── TooManyRequests     wait, then ask again
     ├── Refused             the answer is no, and it is recorded: read the reason
     ├── TrainingFailed      the training ran and failed, and that is recorded: mend it and ask under a new request id
     ├── Unavailable         a required part could not be reached; the same call may work later (`part` names it)
@@ -32,8 +41,48 @@ class DigestMismatch(BadInput):
     """Bytes were read whose digest is not the one that was named."""
 
 
+class ArtifactMissing(NotFound):
+    """Nothing is stored where a request says an artifact is."""
+
+
+class TooLarge(BadInput):
+    """More was sent than is taken."""
+
+
 class Conflict(BadInput):
     """The same key or place already belongs to something else."""
+
+
+class RequestIdReused(Conflict):
+    """The request id was used before, for another request."""
+
+
+class InFlight(Conflict):
+    """The same request is being carried out at this moment."""
+
+
+class Outdated(Conflict):
+    """The caller saw a state that is no longer current."""
+
+
+class NotAllowed(AiInfraError):
+    """The caller may not do this."""
+
+
+class Unauthenticated(NotAllowed):
+    """Nobody, or nobody who can be believed, asks."""
+
+
+class Forbidden(NotAllowed):
+    """The caller is known and has no role that allows this."""
+
+
+class TooManyRequests(AiInfraError):
+    """The caller asks faster than is allowed; `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Refused(AiInfraError):

@@ -95,6 +95,11 @@ class Settings(BaseSettings):
     audit_sink_token: Annotated[SecretStr, AfterValidator(_plain_token)] | None = None
     openssf_key: Path | None = None
 
+    addr: str = ":8061"
+    public_reads: bool | None = None
+    allow_debug_token: bool = False
+    debug_token: SecretStr | None = None
+
     sentinel_url: str | None = None
     sentinel_timeout_seconds: float = Field(default=5.0, gt=0)
     min_promo_score: float = Field(default=0.8, allow_inf_nan=False)
@@ -116,6 +121,11 @@ class Settings(BaseSettings):
     def production(self) -> bool:
         """Whether development defaults are forbidden here."""
         return self.env == "production"
+
+    @property
+    def reads_are_public(self) -> bool:
+        """Whether the reads of the seed's service are open to everybody; in production only where it was asked for."""
+        return not self.production if self.public_reads is None else self.public_reads
 
     @property
     def signer_uris(self) -> tuple[str | None, ...]:

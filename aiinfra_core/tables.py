@@ -229,6 +229,56 @@ audit_dead_letters = Table(
     _required("created_at", _TIME),
 )
 
+job_leases = Table(
+    "job_leases",
+    metadata,
+    Column("job_id", Uuid, primary_key=True),
+    _required("attempts", Integer),
+    Column("holder", Text),
+    Column("token_digest", Text),
+    Column("expires_at", _TIME),
+    Column("flow_run_id", Uuid),
+    _required("updated_at", _TIME),
+)
+
+model_cards = Table(
+    "model_cards",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("model", Text),
+    Column("version", Integer),
+    _required("description", Text),
+    _required("tags", ExactJson),
+    _required("card", Text),
+    _required("written_by", Text),
+    _required("created_at", _TIME),
+)
+
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    _required("source", Text),
+    _required("kind", Text),
+    _required("original_id", Text),
+    _required("document", ExactJson),
+    Column("artifact_id", Uuid),
+    _required("outcome", Text),
+    _required("attestation", Text),
+    _required("imported_by", Text),
+    _required("created_at", _TIME),
+)
+
+artifact_tombstones = Table(
+    "artifact_tombstones",
+    metadata,
+    Column("artifact_id", Uuid, primary_key=True),
+    _required("reason", Text),
+    _required("attestation", Text),
+    _required("pruned_by", Text),
+    _required("created_at", _TIME),
+)
+
 STATE_TABLES: tuple[Table, ...] = (
     attestations,
     training_jobs,
@@ -237,5 +287,8 @@ STATE_TABLES: tuple[Table, ...] = (
     evaluations,
     model_promotions,
     environment_pointers,
+    model_cards,
+    imports,
+    artifact_tombstones,
 )
 """Whose rows events tell of; in this order a row is there before the rows that name it."""

@@ -34,3 +34,5 @@ GRANT SELECT, INSERT ON audit_checkpoints TO aiinfra_app;
 GRANT SELECT, INSERT ON audit_tiles TO aiinfra_app;
 GRANT UPDATE (hashes) ON audit_tiles TO aiinfra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON audit_deliveries, audit_dead_letters TO aiinfra_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON job_leases TO aiinfra_app;
+GRANT SELECT, INSERT ON model_cards, imports, artifact_tombstones TO aiinfra_app;

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.postgresql import insert
 
 from aiinfra_core import canonical_json, checksums
-from aiinfra_core.errors import Conflict
+from aiinfra_core.errors import RequestIdReused
 from aiinfra_core.tables import request_ids
 
 _CLAIM = insert(request_ids).on_conflict_do_nothing().returning(request_ids.c.subject_id)
@@ -20,7 +20,7 @@ def claim(tx: Connection, operation: str, request_id: str, body: dict[str, Any],
     A concurrent claim of the same request waits here until the first one commits or rolls back.
 
     Raises:
-        Conflict: the request id was used for another body.
+        RequestIdReused: the request id was used for another body.
     """
     values = row_of(operation, request_id, body, subject_id, at)
     if tx.execute(_CLAIM, values).first():
@@ -39,14 +39,14 @@ def earlier(tx: Connection, operation: str, request_id: str, body: dict[str, Any
     """Return the subject this request made earlier, or None when it is new.
 
     Raises:
-        Conflict: the request id was used for another body.
+        RequestIdReused: the request id was used for another body.
     """
     same = (request_ids.c.operation == operation) & (request_ids.c.request_id == request_id)
     first = tx.execute(select(request_ids.c.body_digest, request_ids.c.subject_id).where(same)).one_or_none()
     if first is None:
         return None
     if first.body_digest != _digest(body):
-        raise Conflict(f"Request id {request_id} was used before for another {operation}; choose a new one.")
+        raise RequestIdReused(f"Request id {request_id} was used before for another {operation}; choose a new one.")
     return UUID(str(first.subject_id))
 
 

@@ -1,0 +1,65 @@
+"""Who asks, with which roles, and what a route demands of them."""
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from aiinfra_core.errors import Forbidden, Unauthenticated
+
+ROLES = ("viewer", "trainer", "registrar", "promoter", "approver", "auditor", "admin")
+PER_ENVIRONMENT = ("promoter", "approver")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Somebody who proved who they are; a role is a name of `ROLES`, `promoter` and `approver` followed by `:ENVIRONMENT` or `:*`."""
+
+    actor: str
+    roles: frozenset[str] = field(default_factory=frozenset)
+
+    def may(self, *roles: str) -> bool:
+        """Return whether one of these roles is theirs; an admin has them all, everybody with a role is a viewer."""
+        if "admin" in self.roles or ("viewer" in roles and self.roles):
+            return True
+        return any(role in self.roles for role in roles)
+
+    def check_in(self, role: str, environment: str) -> None:
+        """See that a role that is given per environment is theirs in this one.
+
+        Raises:
+            Forbidden: it is not.
+        """
+        if not self.may(f"{role}:{environment}", f"{role}:*"):
+            raise Forbidden(f"{self.actor} has no role {role}:{environment}; ask an administrator for it.")
+
+
+@dataclass(frozen=True)
+class Demand:
+    """A route's demand: one of these roles, `promoter` and `approver` in any environment; the test of the access matrix reads it.
+
+    With `open_read` nobody has to say who they are where AI_INFRA_PUBLIC_READS allows it.
+    """
+
+    roles: tuple[str, ...]
+    open_read: bool = False
+
+    async def __call__(self, request: Request) -> Identity | None:
+        """Return who asks, if they may."""
+        identity: Identity | None = request.scope.get("aiinfra.identity")
+        if identity is None:
+            if self.open_read and request.app.state.settings.reads_are_public:
+                return None
+            raise Unauthenticated("This needs a bearer token, a client certificate or, in development, X-Debug-Token.")
+        if not (identity.may(*self.roles) or any(one.partition(":")[0] in self.roles for one in identity.roles)):
+            raise Forbidden(f"{identity.actor} has none of the roles {', '.join(self.roles)}; ask an administrator for one.")
+        return identity
+
+
+Viewer = Annotated[Identity, Depends(Demand(("viewer",)))]
+PublicReader = Annotated[Identity | None, Depends(Demand(("viewer",), open_read=True))]
+Trainer = Annotated[Identity, Depends(Demand(("trainer",)))]
+Registrar = Annotated[Identity, Depends(Demand(("registrar",)))]
+Promoter = Annotated[Identity, Depends(Demand(("promoter",)))]
+Auditor = Annotated[Identity, Depends(Demand(("auditor",)))]
+Admin = Annotated[Identity, Depends(Demand(("admin",)))]

@@ -1,0 +1,7 @@
+"""Routes of registering."""
+
+from fastapi import APIRouter
+
+from aiinfra_core.http_api.strict_json import StrictRoute
+
+router = APIRouter(prefix="/ai-infra", tags=["registering"], route_class=StrictRoute)
