@@ -2,6 +2,17 @@
 
 BEGIN;
 
+DO $$
+DECLARE
+  taken text;
+BEGIN
+  SELECT string_agg(name, ', ') INTO taken FROM unnest(ARRAY['job_leases', 'model_cards', 'imports', 'artifact_tombstones'])
+    AS name WHERE to_regclass(name) IS NOT NULL;
+  IF taken IS NOT NULL THEN
+    RAISE EXCEPTION 'this database already has tables that are not ours: %; use an empty database', taken;
+  END IF;
+END $$;
+
 -- Jobs -----------------------------------------------------------------------------------------------------------------------------
 
 -- Who runs a job now and until when; how often it was begun; which Prefect run does it. It says how far work has come and proves nothing.
