@@ -68,4 +68,5 @@ def bill_of_model(settings: Settings, reference: str) -> tuple[Artifact, bytes]:
 def _training_record(settings: Settings, job: TrainingJob | None) -> bytes | None:
     if job is None or job.training_record_uri is None or job.training_record_sha256 is None:
         return None
-    return artifact_store.read_bytes(artifact_store.location(settings), job.training_record_uri, job.training_record_sha256)
+    place = artifact_store.location_of(settings, job.training_record_uri)
+    return artifact_store.read_bytes(place, job.training_record_uri, job.training_record_sha256)

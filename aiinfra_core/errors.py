@@ -6,6 +6,8 @@
     │   │   └── ArtifactMissing     nothing is stored where the request says
     │   ├── DigestMismatch      the bytes are not the ones that were named
     │   ├── TooLarge            send less
+    │   ├── TooSlow             send it faster
+    │   ├── WrongMediaType      send JSON, and say so
     │   └── Conflict            the same key or place already belongs to something else
     │       ├── RequestIdReused     choose a new request id for another request
     │       ├── InFlight            the same request is being carried out; ask again in a moment
@@ -47,6 +49,14 @@ class ArtifactMissing(NotFound):
 
 class TooLarge(BadInput):
     """More was sent than is taken."""
+
+
+class TooSlow(BadInput):
+    """What was announced did not arrive in time."""
+
+
+class WrongMediaType(BadInput):
+    """The body is not of the kind that is read here."""
 
 
 class Conflict(BadInput):
@@ -97,7 +107,7 @@ class Unavailable(AiInfraError):
     """A required part could not be reached or did not answer properly; the same call may work later.
 
     `part` is one of `database`, `artifact_store`, `signer`, `sentinelnet`, `dataset`, `code`, `training`,
-    `prefect_server`, `audit_sink`, `verification`.
+    `prefect_server`, `audit_sink`, `verification`, `identity_provider`, `service`, `go_service`.
     """
 
     def __init__(self, part: str, message: str) -> None:

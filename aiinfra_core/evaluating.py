@@ -25,17 +25,20 @@ from aiinfra_core.settings import Settings
 def record_measured(settings: Settings, artifact_id: UUID) -> Evaluation | None:
     """Sign and keep the metrics that the artifact's own training measured; asked again, return the kept ones.
 
-    None where it was registered without a training job, or its training measured nothing: the gate will find no score.
+    What an executor that is not ours says its training measured is kept as that executor's claim. None where it was registered without a
+    training job, or its training measured nothing: the gate will find no score.
 
     Raises:
         NotFound: there is no such artifact.
     """
     with database.transaction(settings) as tx:
         artifact = artifacts.get(tx, artifact_id)
-        metrics = None if artifact.training_job_id is None else jobs.get(tx, artifact.training_job_id).metrics
-    if not metrics:
-        return None
-    evaluation = _record(settings, artifact, judged(artifact, EvaluationKind.MEASURED, metrics), artifact.registered_by)
+        job = None if artifact.training_job_id is None else jobs.get(tx, artifact.training_job_id)
+        if job is None or not job.metrics:
+            return None
+        declared_by = evidence.executor_of(tx, job)
+    kind = EvaluationKind.MEASURED if declared_by is None else EvaluationKind.CLAIMED
+    evaluation = _record(settings, artifact, judged(artifact, kind, job.metrics), declared_by or artifact.registered_by)
     keep_up(settings)
     return evaluation
 

@@ -1,6 +1,7 @@
 """Bring a database's schema up to date from `sql/migrations`, and give the product's role its rights (`sql/roles.sql`)."""
 
 from pathlib import Path
+from typing import Any
 
 import psycopg
 
@@ -41,6 +42,22 @@ def pending(database_url: str) -> list[str]:
     return [path.stem for path in sorted((sql_folder() / "migrations").glob("*.sql")) if path.stem not in applied]
 
 
+def differences(database_url: str, seconds: int) -> tuple[list[str], list[str]]:
+    """Return the names of migrations the database lacks, and of those this release does not know; wait no longer than so many seconds.
+
+    Raises:
+        Unavailable: the database cannot be reached in that time.
+    """
+    try:
+        with _connect(database_url, connect_timeout=seconds, tcp_user_timeout=1000 * seconds) as connection:
+            connection.execute("SELECT set_config('statement_timeout', %s, false)", [f"{seconds}s"])
+            applied = _applied(connection)
+    except psycopg.OperationalError as error:
+        raise Unavailable("database", "The database was lost while it was looked at, or takes too long.") from error
+    known = {path.stem for path in (sql_folder() / "migrations").glob("*.sql")}
+    return sorted(known - applied), sorted(applied - known)
+
+
 def grant_roles(database_url: str) -> None:
     """Make the role `aiinfra_app` if it is missing and give it its rights; may be repeated.
 
@@ -55,9 +72,9 @@ def grant_roles(database_url: str) -> None:
             raise Misconfigured("This user may not create the role aiinfra_app; run sql/roles.sql as an administrator.") from error
 
 
-def _connect(database_url: str) -> psycopg.Connection:
+def _connect(database_url: str, **options: Any) -> psycopg.Connection:
     try:
-        return psycopg.connect(database_url, autocommit=True, connect_timeout=10)
+        return psycopg.connect(database_url, autocommit=True, **{"connect_timeout": 10, **options})
     except psycopg.OperationalError as error:
         raise Unavailable("database", "The database cannot be reached; check AI_INFRA_DATABASE_URL and that it is running.") from error
 

@@ -1,4 +1,4 @@
-"""One careful HTTP POST for the parts we depend on: bounded in time and size, retried only where that can help.
+"""One careful HTTP request to the parts we depend on: bounded in time and size, retried only where that can help.
 
 `within` bounds any other call in time. What an answer means does not live here; see `signing.http_proxy`, `signing.vault` and
 `policy.sentinelnet`.
@@ -26,6 +26,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _HOST = re.compile(r"[0-9a-f.]*:[0-9a-f:.]*|([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")  # an IPv6 address, or a name
 _MAX_PORT = 65535
+_ACCEPTED = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,20 @@ def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patien
     Raises:
         Unavailable: no usable answer after `patience.attempts` attempts; names `part`.
     """
-    request_headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity", **headers}
+    request_headers = {"Content-Type": "application/json", **_ACCEPTED, **headers}
+    return _ask(part, httpx.Request("POST", url, content=body, headers=request_headers), patience, max_bytes)
+
+
+def get(part: str, url: str, *, headers: Mapping[str, str] | None = None, patience: Patience, max_bytes: int) -> Reply:
+    """GET JSON and return the reply, as patient and as careful as `post`.
+
+    Raises:
+        Unavailable: no usable answer after `patience.attempts` attempts; names `part`.
+    """
+    return _ask(part, httpx.Request("GET", url, headers={**_ACCEPTED, **(headers or {})}), patience, max_bytes)
+
+
+def _ask(part: str, request: httpx.Request, patience: Patience, max_bytes: int) -> Reply:
     retrying = Retrying(
         stop=stop_after_attempt(patience.attempts),
         wait=wait_exponential_jitter(
@@ -81,7 +95,6 @@ def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patien
         before_sleep=_log_retry,
         reraise=True,
     )
-    request = httpx.Request("POST", url, content=body, headers=request_headers)
     try:
         return retrying(_attempt, part, request, patience, max_bytes)
     except Unavailable as error:

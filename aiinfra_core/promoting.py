@@ -5,39 +5,47 @@ finds a no records it with its reason, and the steps after it do nothing. No gat
 transaction. What a status may become is `registry.promotions`' business; what the gate thinks is `policy`'s.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any, NoReturn
 from uuid import UUID
 
-from aiinfra_core import artifact_store, canonical_json, checksums, database, evaluating
+from aiinfra_core import canonical_json, checksums, database, evaluating, measurements
+from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
+from aiinfra_core.errors import BadInput, EvidenceBroken, Outdated, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.keys import audit_signer, configured_signer, trust_of
 from aiinfra_core.policy import gate
 from aiinfra_core.policy.question import Question
-from aiinfra_core.registry import dossier, evidence, promotion_moves
+from aiinfra_core.registry import dossier, evidence, promotion_moves, tombstones
 from aiinfra_core.registry.dossier import Current, Dossier
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.settings import Settings, environment_named
 
 
-def promote(settings: Settings, request: PromotionRequest) -> Promotion:
+@measurements.promotion()
+def promote(settings: Settings, request: PromotionRequest, *, asked_by: str | None = None) -> Promotion:
     """Take one registered artifact through every step; a yes and a no are both recorded and returned.
+
+    `asked_by` is who asks where they act for `requested_by`: the actor of the event that tells of the request.
 
     Raises:
         NotFound: the artifact or the environment does not exist.
+        Outdated: what is current is no longer what `sequence_seen` says; nothing is recorded.
         Conflict: the request id was used for another promotion.
         Unavailable: the database was lost on the way; the same call continues where it stood.
     """
-    known = _request(settings, request)
+    known = _request(settings, request, asked_by)
     for step in (_verify_artifact, _decide, _sign_manifest, _apply):
-        known = step(settings, known)
+        with measurements.step(step.__name__.lstrip("_")):
+            known = step(settings, known)
     return known.promotion
 
 
@@ -50,14 +58,24 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
     return _request(settings, request).promotion.id
 
 
-def _request(settings: Settings, request: PromotionRequest) -> Dossier:
+def _request(settings: Settings, request: PromotionRequest, asked_by: str | None = None) -> Dossier:
     environment = environment_named(settings, request.environment)
     with database.autocommit(settings) as connection:
         candidate = dossier.candidate(connection, request.artifact, environment)
         artifact, replaces = candidate.artifact, candidate.replaces
         evaluation = evaluating.evaluation_to_judge(connection, artifact, request.evaluation)
-        if request.request_id is None and replaces.promotion_id and _is_the_same(replaces, artifact, evaluation):
+        seen = replaces.sequence if request.sequence_seen is None else request.sequence_seen
+        if (
+            replaces.promotion_id
+            and request.request_id is None
+            and seen == replaces.sequence
+            and _is_the_same(replaces, artifact, evaluation)
+        ):
             return dossier.of_promotion(connection, replaces.promotion_id)
+        request_id = request.request_id or _default_request_id(artifact, environment, evaluation, seen)
+        if seen != replaces.sequence:
+            earlier = promotion_moves.asked_before(connection, artifact, environment, evaluation, request_id)
+            return dossier.of_promotion(connection, earlier or _outdated(artifact, environment, replaces))
         asked = promotion_moves.request(
             connection,
             artifact=artifact,
@@ -65,7 +83,8 @@ def _request(settings: Settings, request: PromotionRequest) -> Dossier:
             evaluation=evaluation,
             replaces=replaces,
             requested_by=request.requested_by,
-            request_id=request.request_id or _default_request_id(artifact, environment, evaluation, replaces),
+            asked_by=asked_by or request.requested_by,
+            request_id=request_id,
             at=_now(),
         )
         if isinstance(asked, UUID):
@@ -98,7 +117,8 @@ def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
         return known
     try:
-        artifact_store.verify(artifact_store.location(settings), artifact.artifact_uri, artifact.checksum)
+        _refuse_pruned(settings, artifact)
+        recorded.verify(settings, artifact.artifact_uri, artifact.checksum)
         registration = claims.of_registration(artifact, known.training_attestation)
         _expect(settings, Purpose.ARTIFACT, Kept(known.registration_envelope, registration), artifact.created_at)
     except Unavailable as error:
@@ -108,13 +128,20 @@ def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
     return known
 
 
+# The promotion is recorded by now: whoever wants to remove the bytes sees it, or had said so before and is seen here.
+def _refuse_pruned(settings: Settings, artifact: Artifact) -> None:
+    with database.autocommit(settings) as connection:
+        tombstones.refuse_pruned(connection, artifact)
+
+
 def _decide(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
         return known
     decision = gate.decide(settings, _question(known.promotion, known.artifact))
     # A no is two moves, decided and rejected, and both are made or neither.
     with (database.autocommit if decision.allowed else database.transaction)(settings) as connection:
-        return replace(known, row=promotion_moves.record_decision(connection, known.row, decision, at=_now()))
+        row = promotion_moves.record_decision(connection, known.row, decision, at=_now())
+    return _moved(known, row)
 
 
 def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
@@ -125,7 +152,8 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
     try:
         known = _with_evaluation(settings, known)
         payload = claims.of_promotion(known.promotion, known.artifact, known.input_attestations, at)
-        manifest = attest(payload, configured_signer(settings, Purpose.PROMOTION, known.promotion.environment))
+        with measurements.manifest_signature():
+            manifest = attest(payload, configured_signer(settings, Purpose.PROMOTION, known.promotion.environment))
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
     with database.autocommit(settings) as connection:
@@ -150,7 +178,8 @@ def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
         return _refuse(settings, known, f"manifest: {error}")
     audit_signer(settings)  # whoever may not sign the event of a change must not make the change
     with database.autocommit(settings) as connection:
-        return replace(known, row=promotion_moves.apply(connection, known.row, at=_now()))
+        row = promotion_moves.apply(connection, known.row, at=_now())
+    return _moved(known, row)
 
 
 def _expect(settings: Settings, purpose: Purpose, kept: Kept, at: datetime, environment: str | None = None) -> None:
@@ -168,8 +197,14 @@ def _is_the_same(current: Current, artifact: Artifact, evaluation: JudgedEvaluat
     return (current.artifact_id, current.evaluation_digest) == (artifact.id, judged)
 
 
-def _default_request_id(artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, replaces: Current) -> str:
-    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, replaces.sequence]
+def _outdated(artifact: Artifact, environment: str, replaces: Current) -> NoReturn:
+    raise Outdated(
+        f"What is current for {artifact.model} in {environment} is at sequence {replaces.sequence} now; look at it and ask again."
+    )
+
+
+def _default_request_id(artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, seen: int) -> str:
+    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, seen]
     return "promote:" + checksums.sha256_hex(canonical_json.dumps(identity))
 
 
@@ -202,7 +237,14 @@ def _with_evaluation(settings: Settings, known: Dossier) -> Dossier:
 
 def _refuse(settings: Settings, known: Dossier, reason: str, unavailable: str | None = None) -> Dossier:
     with database.transaction(settings) as tx:
-        return replace(known, row=promotion_moves.reject(tx, known.row, reason, unavailable=unavailable, at=_now()))
+        row = promotion_moves.reject(tx, known.row, reason, unavailable=unavailable, at=_now())
+    return _moved(known, row)
+
+
+def _moved(known: Dossier, row: Mapping[str, Any]) -> Dossier:
+    if row["status"] != known.row["status"] and row["status"] != PromotionStatus.APPROVED:
+        measurements.promotion_ended(row["status"])
+    return replace(known, row=row)
 
 
 # With the database gone nothing can be recorded: the caller hears it and may ask again.

@@ -9,7 +9,7 @@ transaction: a rebuild that is refused or killed leaves the database as empty as
 4. values: what an entry names by digest has that digest; an envelope among them is a statement signed by a key that could sign it then.
 5. rows: what the entry tells of can be written, and changes nothing that never changes.
 6. tree: every checkpoint published outside (and every one given) is signed and has the root of the entries it covers.
-7. artifacts: what the rows name in the store is there, with its digest.
+7. artifacts: what the rows name in the store is there, with its digest, unless a tombstone says that it was removed.
 
 What is not in the log cannot be made again: request ids (a repeated request may be done once more), events that were still waiting to be
 chained, and what each sink was delivered.
@@ -27,7 +27,7 @@ from sqlalchemy import Connection, exists, insert, select, text, union
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from aiinfra_core import artifact_store, canonical_json, database, merkle
-from aiinfra_core.artifact_store import Location
+from aiinfra_core.artifact_store import Location, recorded
 from aiinfra_core.audit_log import checkpoints, tiles
 from aiinfra_core.audit_log.delivering import archive_reading, progress, sinks
 from aiinfra_core.audit_log.delivering.archive import PARALLEL
@@ -39,7 +39,7 @@ from aiinfra_core.evidence import trust as rules
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.evidence.predicates import PURPOSES
 from aiinfra_core.keys import trust_of
-from aiinfra_core.registry import restoring
+from aiinfra_core.registry import restoring, tombstones
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.public_key import PublicKey
 from aiinfra_core.tables import audit_checkpoints, audit_events, metadata, model_artifacts, training_jobs
@@ -100,7 +100,7 @@ def rebuild(
         head = _restore_events(tx, place, trust, on_progress)
         tiles.grow(tx)
         compared = _restore_checkpoints(tx, settings, trust, head, seen)
-        read, not_read = _check_artifacts(tx, artifact_store.location(settings), read_artifacts)
+        read, not_read = _check_artifacts(tx, settings, read_artifacts)
         progress.moved(tx, sinks.of_archive(place), head.seq)
     return Rebuilt(head, compared, read, not_read)
 
@@ -230,26 +230,27 @@ def _refuse(why: str) -> NoReturn:
     raise EvidenceBroken("checkpoint", why)
 
 
-def _check_artifacts(tx: Connection, store: Location, read: bool) -> tuple[int, int]:
-    """Step 7: return how many artifacts were read, and how many were not."""
+def _check_artifacts(tx: Connection, settings: Settings, read: bool) -> tuple[int, int]:
+    """Step 7: return how many artifacts were read, and how many were not; those whose bytes were removed are not looked for."""
     named = union(
         select(model_artifacts.c.artifact_uri, model_artifacts.c.checksum),
         select(training_jobs.c.artifact_uri, training_jobs.c.checksum),
         select(training_jobs.c.training_record_uri, training_jobs.c.training_record_sha256),
     ).subquery()
     uri, checksum = named.c
-    query = select(uri, checksum).where(uri.is_not(None), checksum.is_not(None)).order_by(uri)
+    removed = select(model_artifacts.c.artifact_uri).where(model_artifacts.c.id.in_(tombstones.unused(tx)))
+    query = select(uri, checksum).where(uri.is_not(None), checksum.is_not(None), uri.not_in(removed)).order_by(uri)
     count = 0
     with tx.execute(query.execution_options(yield_per=BATCH)) as found:
         for place, digest in found:
             count += 1
             if read:
-                _check_artifact(store, place, digest)
+                _check_artifact(settings, place, digest)
     return (count, 0) if read else (0, count)
 
 
-def _check_artifact(store: Location, uri: str, checksum: str) -> None:
+def _check_artifact(settings: Settings, uri: str, checksum: str) -> None:
     try:
-        artifact_store.verify(store, uri, checksum)
+        recorded.verify(settings, uri, checksum)
     except BadInput as error:
         raise EvidenceBroken(f"artifact {uri}", f"{error} Bring it back, or say --skip-artifacts to look at it later.") from None

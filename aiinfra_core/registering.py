@@ -3,39 +3,44 @@
 from datetime import UTC, datetime
 from uuid import uuid4
 
-from sqlalchemy import Connection
-
-from aiinfra_core import artifact_store, canonical_json, checksums, database
+from aiinfra_core import canonical_json, checksums, database, measurements
+from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.training import JobStatus, TrainingJob
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import BadInput, DigestMismatch
+from aiinfra_core.errors import BadInput, Conflict, DigestMismatch, NotFound
 from aiinfra_core.evidence import claims, statements
 from aiinfra_core.evidence.attestation import attest
-from aiinfra_core.keys import configured_signer
-from aiinfra_core.registry import artifacts, jobs
+from aiinfra_core.keys import audit_signer, configured_signer
+from aiinfra_core.registry import registrations
+from aiinfra_core.registry.registrations import Origin
 from aiinfra_core.settings import Settings
 
 
+@measurements.registration()
 def register(settings: Settings, request: RegistrationRequest) -> Artifact:
     """Verify the bytes at the request's URI and record them, signed, as the next version; asked again, return that version.
 
     Without a request id of its own the request is (training job, model, checksum).
 
     Raises:
-        NotFound: no such job, or nothing is at the URI.
+        NotFound: no such job.
+        ArtifactMissing: nothing is at the URI.
         DigestMismatch: the bytes, or what the job made, are not what the request names; nothing is recorded.
-        BadInput: the job is not completed or is of another model.
+        BadInput: the URI is below no artifact root, the job is not completed or is of another model.
         Conflict: the request id was used for another registration.
         Unavailable: a required part could not be reached; nothing is recorded.
     """
     request_id = request.request_id or _default_request_id(request)
     with database.autocommit(settings) as connection:
-        if registered := artifacts.registered_under(connection, request, request_id):
-            return registered
-        job = _checked_job(connection, request)
-    stored = artifact_store.verify(artifact_store.location(settings), request.artifact_uri, request.checksum)
+        known = registrations.known(connection, request, request_id)
+    if known.registered:
+        return known.registered
+    job = _checked_job(known.job, request)
+    signer = configured_signer(settings, Purpose.ARTIFACT)
+    audit_signer(settings)  # whoever may not sign the event of a change must not make the change
+    stored = recorded.verify(settings, request.artifact_uri, request.checksum)
     artifact_id, at = uuid4(), datetime.now(UTC)
     payload = statements.registration(
         artifact_id=artifact_id,
@@ -44,9 +49,11 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
         training_attestation=job.attestation if job else None,
         **request.model_dump(exclude={"checksum", "request_id"}),
     )
-    statement = attest(payload, configured_signer(settings, Purpose.ARTIFACT))
-    with database.transaction(settings) as tx:
-        kept = artifacts.register(tx, request, artifact_id=artifact_id, request_id=request_id, stored=stored, attestation=statement, at=at)
+    statement = attest(payload, signer)
+    with database.autocommit(settings) as connection:
+        kept = registrations.register(
+            connection, request, artifact_id=artifact_id, request_id=request_id, stored=stored, attestation=statement, at=at
+        )
     keep_up(settings)
     return kept
 
@@ -74,14 +81,15 @@ def _default_request_id(request: RegistrationRequest) -> str:
     return "register:" + checksums.sha256_hex(canonical_json.dumps(identity))
 
 
-def _checked_job(tx: Connection, request: RegistrationRequest) -> TrainingJob | None:
+def _checked_job(job: Origin | None, request: RegistrationRequest) -> Origin | None:
     if request.training_job_id is None:
         return None
-    job = jobs.get(tx, request.training_job_id)
+    if job is None:
+        raise NotFound(f"There is no training job {request.training_job_id}.")
     if job.status is not JobStatus.COMPLETED:
-        raise BadInput(f"Training job {job.id} is {job.status}; only what a completed job made can be registered for it.")
-    if job.spec.model != request.model:
-        raise BadInput(f"Training job {job.id} trained {job.spec.model}, not {request.model}.")
+        raise Conflict(f"Training job {job.id} is {job.status}; only what a completed job made can be registered for it.")
+    if job.model != request.model:
+        raise BadInput(f"Training job {job.id} trained {job.model}, not {request.model}.")
     if job.checksum != request.checksum:
         raise DigestMismatch(f"Training job {job.id} made {job.checksum}, but the request names {request.checksum}.")
     return job

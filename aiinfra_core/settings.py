@@ -4,10 +4,11 @@ What a missing setting means during development (embedded Postgres, local store,
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from aiinfra_core.domain.record import Name
@@ -51,10 +52,17 @@ def _split_at_commas(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
+def _listed(value: Any) -> Any:
+    return tuple(part for part in _split_at_commas(value) if part) if isinstance(value, str) else value
+
+
 def _some_and_each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names or len(set(names)) != len(names):
         raise ValueError("must name at least one environment, each once, such as staging,prod")
     return names
+
+
+OidcAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 
 class Settings(BaseSettings):
@@ -73,6 +81,8 @@ class Settings(BaseSettings):
     )
 
     artifact_root: str | None = None
+    artifact_roots: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    verify_concurrency: int = Field(default=4, gt=0)
     s3_endpoint_url: str | None = None
 
     signer_uri: str | None = None
@@ -96,15 +106,60 @@ class Settings(BaseSettings):
     openssf_key: Path | None = None
 
     addr: str = ":8061"
+    workers: int = Field(default=2, ge=1, le=64)
+    worker_threads: int = Field(default=24, ge=1, le=32)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["auto", "json", "text"] = "auto"
+    otel_endpoint: str | None = Field(
+        default=None, validation_alias=AliasChoices("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    )
     public_reads: bool | None = None
     allow_debug_token: bool = False
     debug_token: SecretStr | None = None
+
+    oidc_issuer: str | None = None
+    oidc_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    oidc_jwks_url: str | None = None
+    oidc_algorithms: Annotated[tuple[OidcAlgorithm, ...], NoDecode, BeforeValidator(_split_at_commas), Field(min_length=1)] = (
+        "RS256",
+        "PS256",
+        "ES256",
+        "EdDSA",
+    )
+    oidc_actor_claim: str = Field(default="sub", min_length=1)
+    oidc_roles_claim: str = Field(default="groups", min_length=1)
+    oidc_leeway_seconds: float = Field(default=30.0, ge=0, le=300)
+    oidc_keys_refresh_seconds: float = Field(default=300.0, gt=0)
+    oidc_keys_usable_seconds: float = Field(default=3600.0, gt=0, le=86400)
+    roles: str | None = None  # JSON, read by `http_api.access.roles`
+    require_mtls: bool = Field(default=False, validation_alias="REQUIRE_MTLS")
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)] = ()
+    proxy_cert_header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$", to_lower=True)] | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    tls_terminated_by_proxy: bool = False
+
+    max_body_bytes: int = Field(default=1024 * 1024, gt=0, le=64 * 1024 * 1024)
+    body_seconds: float = Field(default=10.0, gt=0, le=600)
+    rate_per_second: float = Field(default=1000.0, ge=0, allow_inf_nan=False)  # 0: no limit
+    rate_burst: int = Field(default=2000, gt=0)
+    failed_proofs_per_minute: int = Field(default=60, gt=0)
 
     sentinel_url: str | None = None
     sentinel_timeout_seconds: float = Field(default=5.0, gt=0)
     min_promo_score: float = Field(default=0.8, allow_inf_nan=False)
 
     training_timeout_seconds: float = Field(default=3600.0, gt=0)
+    training_attempts: int = Field(default=3, gt=0)
+    lease_seconds: float = Field(default=60.0, ge=1, le=3600)
+    runner: bool = False
+    runner_concurrency: int = Field(default=1, gt=0, le=64)
+    drain_seconds: float = Field(default=25.0, ge=0, le=3600)
+    prefect_deployment: Annotated[str, StringConstraints(pattern=r"^[^/\s]+/[^/\s]+$")] | None = None
+    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+    prefect_api_key: SecretStr | None = Field(default=None, validation_alias="PREFECT_API_KEY")
+    prefect_ui_url: str | None = Field(default=None, validation_alias="PREFECT_UI_URL")
     require_kms: bool = Field(default=False, validation_alias="REQUIRE_KMS")
 
     def __init__(self, **values: Any) -> None:
@@ -133,6 +188,12 @@ class Settings(BaseSettings):
         own = (self.artifact_signer_uri, self.evaluation_signer_uri, self.promotion_signer_uri, self.audit_signer_uri)
         shared = self.signer_uri or self.kms_endpoint or ("env:" if self.signer_key_b64 else None)
         return tuple(uri or shared for uri in own)
+
+    @model_validator(mode="after")
+    def _deployment_is_somewhere(self) -> "Settings":
+        if self.prefect_deployment is not None and not self.prefect_api_url:
+            raise ValueError("AI_INFRA_PREFECT_DEPLOYMENT names a deployment, so PREFECT_API_URL must say where Prefect is")
+        return self
 
     @model_validator(mode="after")
     def _production_has_what_it_needs(self) -> "Settings":

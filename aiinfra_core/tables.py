@@ -5,7 +5,7 @@ JSON columns are read and written as their exact text, because that text is what
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, ColumnElement, DateTime, Integer, LargeBinary, MetaData, Table, Text, Uuid, cast
+from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, DateTime, Double, Integer, LargeBinary, MetaData, Table, Text, Uuid, cast
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator
 
@@ -247,6 +247,7 @@ model_cards = Table(
     Column("id", Uuid, primary_key=True),
     _required("model", Text),
     Column("version", Integer),
+    _required("revision", Integer),
     _required("description", Text),
     _required("tags", ExactJson),
     _required("card", Text),
@@ -274,9 +275,31 @@ artifact_tombstones = Table(
     metadata,
     Column("artifact_id", Uuid, primary_key=True),
     _required("reason", Text),
+    _required("rule", ExactJson),
     _required("attestation", Text),
     _required("pruned_by", Text),
     _required("created_at", _TIME),
+)
+
+search_terms = Table(
+    "search_terms",
+    metadata,
+    Column("term", LargeBinary, primary_key=True),
+    Column("created_at", _TIME, primary_key=True),
+    Column("artifact_id", Uuid, primary_key=True),
+    Column("source_id", Uuid, primary_key=True),
+)
+
+search_metrics = Table(
+    "search_metrics",
+    metadata,
+    Column("artifact_id", Uuid, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    _required("value", Double),
+    _required("model", Text),
+    _required("measured", Boolean),
+    _required("evaluated_at", _TIME),
+    _required("evaluation_id", Uuid),
 )
 
 STATE_TABLES: tuple[Table, ...] = (

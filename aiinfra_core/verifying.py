@@ -11,17 +11,19 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Text, cast, select, union_all
 
-from aiinfra_core import artifact_store, database
+from aiinfra_core import database
+from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log.checking import check
 from aiinfra_core.audit_log.checking.check import WHOLE, History, Way
 from aiinfra_core.audit_log.checking.walk import readable
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
+from aiinfra_core.domain.tombstone import Tombstone
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import BadInput, EvidenceBroken
+from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken
 from aiinfra_core.evidence.attestation import expect
 from aiinfra_core.keys import trust_of
-from aiinfra_core.registry import artifacts, dossier, evaluations, evidence, jobs, promotions
+from aiinfra_core.registry import artifacts, dossier, evaluations, evidence, imports, jobs, promotions, tombstones
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import audit_events, audit_outbox
@@ -59,9 +61,9 @@ def verify_model(settings: Settings, reference: str, history: History | None = N
     """Check one registered artifact and all that is recorded about it; every step is tried, whatever the others found.
 
     1. history: the audit chain is whole and every state row is what its last event says.
-    2. registration, training, evaluations, promotions: each signed by a trusted key, and saying what the rows say.
+    2. registration, training, import, evaluations, promotions: each signed by a trusted key, and saying what the rows say.
     3. current: what the pointers name was applied by a recorded event that names its manifest.
-    4. bytes: the stored artifact has the registered digest.
+    4. bytes: the stored artifact has the registered digest, or a signed tombstone says that it was removed.
 
     Args:
         settings: where everything is.
@@ -77,7 +79,11 @@ def verify_model(settings: Settings, reference: str, history: History | None = N
     found = history or verify_history(settings)
     with database.snapshot(settings) as tx:
         steps = [_history_step(found), *_signed_steps(settings, tx, artifact), *_current_steps(tx, artifact)]
-    return artifact, [*steps, _bytes_step(settings, artifact)]
+        tombstone = tombstones.of_artifact(tx, artifact.id)
+        if tombstone is not None:
+            gather = partial(tombstones.kept, tx, tombstone, artifact)
+            steps.append(_signed(settings, tx, "tombstone", Purpose.ARTIFACT, gather, tombstone.created_at))
+    return artifact, [*steps, _bytes_step(settings, artifact, tombstone)]
 
 
 def _history_step(history: History) -> Step:
@@ -94,6 +100,8 @@ def _signed_steps(settings: Settings, tx: Connection, artifact: Artifact) -> Ite
     if artifact.training_job_id is not None:
         job = jobs.get(tx, artifact.training_job_id)
         yield signed("training", Purpose.ARTIFACT, partial(evidence.of_training, tx, job), job.created_at)
+    if record := imports.of_artifact(tx, artifact.id):
+        yield signed(f"import from {record.source}", Purpose.ARTIFACT, partial(imports.kept, tx, record), record.created_at)
     for evaluation in evaluations.of_artifact(tx, artifact.id):
         name = f"evaluation {evaluation.digest[:12]} ({evaluation.kind})"
         yield signed(name, Purpose.EVALUATION, partial(evidence.of_evaluation, tx, artifact, evaluation), evaluation.created_at)
@@ -161,9 +169,11 @@ def _is_applied_by_an_event(tx: Connection, promotion: Promotion) -> bool:
     )
 
 
-def _bytes_step(settings: Settings, artifact: Artifact) -> Step:
+def _bytes_step(settings: Settings, artifact: Artifact, tombstone: Tombstone | None) -> Step:
     try:
-        stored = artifact_store.verify(artifact_store.location(settings), artifact.artifact_uri, artifact.checksum)
+        stored = recorded.verify(settings, artifact.artifact_uri, artifact.checksum)
     except BadInput as error:
+        if tombstone is not None and isinstance(error, ArtifactMissing):
+            return Step("bytes", passed=True, detail=tombstones.in_words(tombstone))
         return Step("bytes", passed=False, detail=str(error))
     return Step("bytes", passed=True, detail=f"{stored.size_bytes} bytes with {artifact.digest_kind} {artifact.checksum}")

@@ -36,3 +36,5 @@ GRANT UPDATE (hashes) ON audit_tiles TO aiinfra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON audit_deliveries, audit_dead_letters TO aiinfra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_leases TO aiinfra_app;
 GRANT SELECT, INSERT ON model_cards, imports, artifact_tombstones TO aiinfra_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON search_terms, search_metrics TO aiinfra_app;
+GRANT SELECT ON search_inputs, search_scores TO aiinfra_app;

@@ -5,8 +5,8 @@ An artifact is a file or a directory of files under a key below the configured r
 digest over its files is exactly what Go's dirhash gives; `cd NAME && sha256sum --strict -c ../NAME.SHA256SUMS` checks it, and
 the SHA-256 of `NAME.SHA256SUMS` is the directory's checksum. A directory without its sums is unfinished and is not there.
 
-`local` and `s3` hold the bytes, `streams` hashes them on their way, `reading` judges what is there, `objects` keeps small
-records of ours under names of ours. Which digest belongs to which model does not live here.
+`local` and `s3` hold the bytes, `streams` hashes them on their way, `reading` judges what is there, `recorded` lets so many be
+read at a time, `objects` keeps small records of ours under names of ours. Which digest belongs to which model does not live here.
 """
 
 import errno
@@ -21,7 +21,7 @@ from aiinfra_core import checksums
 from aiinfra_core.artifact_store import local, reading, streams
 from aiinfra_core.artifact_store.streams import Hashed
 from aiinfra_core.domain.artifact import DigestKind, StoredArtifact
-from aiinfra_core.errors import BadInput, Conflict, DigestMismatch, Misconfigured, NotFound, Unavailable
+from aiinfra_core.errors import ArtifactMissing, BadInput, Conflict, DigestMismatch, Misconfigured, Unavailable
 from aiinfra_core.settings import Settings
 
 SMALL_BYTES = 16 * 2**20
@@ -61,6 +61,20 @@ def location_at(settings: Settings, root: str, named: str) -> Location:
     if endpoint is not None and (urlsplit(endpoint).scheme not in ("http", "https") or "@" in endpoint):
         raise Misconfigured("AI_INFRA_S3_ENDPOINT_URL must be an http or https URL without credentials in it.")
     return Location(root, endpoint)
+
+
+def location_of(settings: Settings, uri: str) -> Location:
+    """Return the place an artifact that exists is kept at: the artifact root, or one of the others that may be read.
+
+    Raises:
+        BadInput: the URI is below none of them; the message names them.
+        Misconfigured: as `location`, of any of them.
+    """
+    places = [location(settings), *(location_at(settings, root, "AI_INFRA_ARTIFACT_ROOTS") for root in settings.artifact_roots)]
+    for place in places:
+        if uri.startswith(place.root + "/"):
+            return place
+    raise BadInput(f"{uri!r} is not below an artifact root; those are {', '.join(place.root for place in places)}.")
 
 
 def put(location: Location, source: Path, key: str) -> StoredArtifact:
@@ -112,7 +126,7 @@ def measure(location: Location, uri: str) -> StoredArtifact:
 
     Raises:
         BadInput: the URI is not below the location's root, or what is there is no artifact.
-        NotFound: nothing is there, or an unfinished directory.
+        ArtifactMissing: nothing is there, or an unfinished directory.
         DigestMismatch: a directory's files are not those that its sums list.
         Unavailable: the store cannot be reached or refuses.
     """
@@ -126,7 +140,7 @@ def verify(location: Location, uri: str, checksum: str) -> StoredArtifact:
 
     Raises:
         DigestMismatch: it has another; both are named.
-        BadInput, NotFound, Unavailable: as `measure`.
+        BadInput, ArtifactMissing, Unavailable: as `measure`.
     """
     _checked_digest(checksum)
     stored = measure(location, uri)
@@ -139,7 +153,7 @@ def fetch(location: Location, uri: str, checksum: str, destination: Path) -> Non
 
     Raises:
         Conflict: the destination exists.
-        DigestMismatch, BadInput, NotFound, Unavailable: as `verify`.
+        DigestMismatch, BadInput, ArtifactMissing, Unavailable: as `verify`.
     """
     key, store, final = _key_of(location, uri), store_of(location), destination.absolute()
     _checked_digest(checksum)
@@ -158,7 +172,7 @@ def read_bytes(location: Location, uri: str, checksum: str, limit: int = SMALL_B
 
     Raises:
         BadInput: it is larger, or a directory.
-        DigestMismatch, NotFound, Unavailable: as `verify`.
+        DigestMismatch, ArtifactMissing, Unavailable: as `verify`.
     """
     key, store = _key_of(location, uri), store_of(location)
     _checked_digest(checksum)
@@ -168,6 +182,19 @@ def read_bytes(location: Location, uri: str, checksum: str, limit: int = SMALL_B
         data = reading.read(store, uri, key, limit)
     _refuse_other(uri, checksums.sha256_hex(data), checksum)
     return data
+
+
+def check(location: Location) -> None:
+    """See that a place answers, and a local one can be written to.
+
+    Raises:
+        Unavailable: it does not.
+    """
+    store = store_of(location)
+    with reported(location):
+        store.has_sums("readiness")
+        if isinstance(store, local.LocalStore):
+            store.check()
 
 
 def store_of(location: Location) -> reading.Store:
@@ -253,7 +280,7 @@ def reported(location: Location) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFound(f"Something below {location.root} went away while it was read; look at what is there and try again.") from error
+        raise ArtifactMissing(f"Something below {location.root} went away while it was read; look what is there and try again.") from error
     except NotADirectoryError as error:
         raise Conflict(f"A file is where a directory is needed below {location.root}; use another key.") from error
     except OSError as error:

@@ -32,10 +32,16 @@ class LocalStore:
 
     root: Path
 
+    def check(self) -> None:
+        """See that the root can be written to, or made."""
+        there = next(folder for folder in (self.root, *self.root.parents) if folder.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+
     def kind(self, key: str) -> DigestKind | None:
         """Tell what is at a key, if anything."""
         path = self._inside(key)
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         return DigestKind.DIRECTORY if streams.is_directory(path) else DigestKind.FILE
 
@@ -95,11 +101,12 @@ class LocalStore:
         return hashed
 
     def _inside(self, key: str) -> Path:
-        root = self.root.resolve()
-        path = root / key
-        if path.resolve() != path:
-            raise BadInput(f"{key} leads out of the artifact store through a symbolic link; name the artifact itself.")
-        return path
+        path = os.path.realpath(self.root)
+        for part in key.split("/"):
+            path = f"{path}/{part}"
+            if Path(path).is_symlink():
+                raise BadInput(f"{key} leads out of the artifact store through a symbolic link; name the artifact itself.")
+        return Path(path)
 
 
 @contextmanager

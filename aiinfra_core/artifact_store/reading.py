@@ -12,7 +12,7 @@ from aiinfra_core import checksums
 from aiinfra_core.artifact_store import local, streams
 from aiinfra_core.artifact_store.streams import Hashed, Stream
 from aiinfra_core.domain.artifact import DigestKind, StoredArtifact
-from aiinfra_core.errors import BadInput, DigestMismatch, NotFound
+from aiinfra_core.errors import ArtifactMissing, BadInput, DigestMismatch
 
 
 class Store(Protocol):
@@ -51,13 +51,13 @@ def kind_at(store: Store, uri: str, key: str) -> DigestKind:
     """Tell what kind of artifact is at a key.
 
     Raises:
-        NotFound: nothing, or an unfinished directory.
+        ArtifactMissing: nothing, or an unfinished directory.
     """
     kind = store.kind(key)
     if kind is None:
-        raise NotFound(f"Nothing is stored at {uri}; check the URI, or store the artifact first.")
+        raise ArtifactMissing(f"Nothing is stored at {uri}; check the URI, or store the artifact first.")
     if kind is DigestKind.DIRECTORY and not store.has_sums(key):
-        raise NotFound(f"{uri} is an unfinished directory; store it again, or put its {checksums.SUMS_SUFFIX[1:]} beside it.")
+        raise ArtifactMissing(f"{uri} is an unfinished directory; store it again, or put its {checksums.SUMS_SUFFIX[1:]} beside it.")
     return kind
 
 
@@ -65,7 +65,7 @@ def measure(store: Store, uri: str, key: str) -> StoredArtifact:
     """Read everything at a key.
 
     Raises:
-        NotFound: nothing is there.
+        ArtifactMissing: nothing is there.
         DigestMismatch: a directory's files are not those that its sums list.
     """
     if kind_at(store, uri, key) is DigestKind.FILE:

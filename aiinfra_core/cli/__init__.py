@@ -4,6 +4,7 @@
     exit_codes   which error ends in which exit code; only here
     typed        what was typed, made into the core's records
     parts        the settings with every part running
+    registry     where the work is done: in this installation (`here`) or, with --server, at a service (`there`)
     output       tables, JSON, progress
     the rest     one small file per group of commands
 

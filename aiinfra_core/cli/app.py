@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownOptionError
 
 from aiinfra_core.cli.examples import examples
 from aiinfra_core.cli.exit_codes import ExitCode, of_error
@@ -69,7 +69,7 @@ COMMANDS = {
         ),
     ),
     "evaluate": Command(
-        "registering:evaluate",
+        "evaluating:evaluate",
         "Record, signed, what an artifact's own training measured; a promotion is judged on it.",
         ("aiinfra evaluate rain:1",),
     ),
@@ -81,6 +81,7 @@ COMMANDS = {
         ("aiinfra promote rain --to staging", "aiinfra promote rain:1 --to prod --metric quality=0.9"),
     ),
     "models": Command("models:models", "Look at registered models."),
+    "card": Command("cards:card", "Read and write what people say about a model or a version: description, tags, model card."),
     "bom": Command(
         "bom:bom",
         """Print a model's bill of materials (CycloneDX ML-BOM, JSON): what it was made of, how it scored, what vouches for it.
@@ -102,9 +103,46 @@ COMMANDS = {
         It appears whole or not at all, and only after it verified.""",
         ("aiinfra export rain@prod --out rain-2026", "aiinfra export rain:1 --out rain-1 --since last-checkpoint"),
     ),
+    "import": Command(
+        "importing:import_",
+        """Copy the jobs, artifacts and promotions of the service this one replaces, signed as imported, never as trained here.
+
+        An artifact whose bytes lie below an artifact root and have its checksum becomes a version of its model; promotions are kept as
+        history and move nothing. Typed again, it goes on where it stood.""",
+        (
+            "aiinfra import --from-go-service https://ai-infra.example:8061 --dry-run",
+            "aiinfra import --from-go-service https://ai-infra.example:8061 --strict",
+        ),
+    ),
+    "prune": Command(
+        "pruning:prune",
+        """Remove the bytes of artifacts nobody may use any more, each with a signed tombstone; what is recorded about them stays.
+
+        What is current, what one would go back to, the newest versions and whatever is being promoted stays. Without --yes it is only
+        shown what would go.""",
+        ("aiinfra prune --older-than 90 --keep-last 5", "aiinfra prune --older-than 90 --keep-last 5 --model rain --yes"),
+    ),
     "audit": Command("auditing:audit", "Re-check, publish and deliver the audit log."),
     "keys": Command("keys:keys", "Make a signing key, show whose signatures count, or check that the signers sign."),
     "trust": Command("trusting:trust", "Say whose signatures count: make, change, rotate, show and publish the trust root."),
+    "serve": Command(
+        "serving:serve",
+        """Serve the HTTP API until it is told to stop; requests that are under way are finished first.
+
+        With nothing configured it runs on the embedded PostgreSQL, started and migrated when it is not yet.""",
+        (
+            "aiinfra serve",
+            "aiinfra serve --addr 127.0.0.1:8061",
+            "aiinfra serve --workers 4 --run-runner --tls-cert service.pem --tls-key service.key --tls-client-ca clients.pem",
+        ),
+    ),
+    "runner": Command(
+        "runner:runner",
+        """Run the trainings that wait, each under a lease, until it is told to stop; as aiinfra serve --run-runner, in a process of its own.
+
+        With AI_INFRA_PREFECT_DEPLOYMENT it runs none itself, but sees that each is run by Prefect.""",
+        ("aiinfra runner", "aiinfra runner --at-once 4"),
+    ),
     "migrate": Command("servers:migrate", "Apply the migrations the database lacks.", ("aiinfra migrate", "aiinfra migrate --roles")),
     "up": Command(
         "servers:up",
@@ -124,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return ExitCode.OK if code is None else int(code)
     except CycloptsError as error:
         words = " ".join(("aiinfra", *(error.command_chain or ())))
+        if isinstance(error, UnknownOptionError) and "--server" in str(error):
+            return _fail(f"{words} works on this machine's own installation and takes no --server.", ExitCode.BAD_INPUT)
         return _fail(f"{_one_line(error)} See: {words} --help", ExitCode.BAD_INPUT)
     except AiInfraError as error:
         return _fail(_one_line(error), of_error(error))

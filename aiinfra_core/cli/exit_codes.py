@@ -2,7 +2,17 @@
 
 from enum import IntEnum
 
-from aiinfra_core.errors import AiInfraError, BadInput, EvidenceBroken, Misconfigured, Refused, TrainingFailed, Unavailable
+from aiinfra_core.errors import (
+    AiInfraError,
+    BadInput,
+    EvidenceBroken,
+    Misconfigured,
+    NotAllowed,
+    Refused,
+    TooManyRequests,
+    TrainingFailed,
+    Unavailable,
+)
 
 
 class ExitCode(IntEnum):
@@ -16,6 +26,7 @@ class ExitCode(IntEnum):
     EVIDENCE_BROKEN = 5
     MISCONFIGURED = 6
     TRAINING_FAILED = 7
+    NOT_ALLOWED = 8
     INTERRUPTED = 130
     NOBODY_READS = 141
 
@@ -25,6 +36,8 @@ _OF_ERRORS: dict[type[AiInfraError], ExitCode] = {
     Refused: ExitCode.REFUSED,
     TrainingFailed: ExitCode.TRAINING_FAILED,
     Unavailable: ExitCode.UNAVAILABLE,
+    TooManyRequests: ExitCode.UNAVAILABLE,
+    NotAllowed: ExitCode.NOT_ALLOWED,
     EvidenceBroken: ExitCode.EVIDENCE_BROKEN,
     Misconfigured: ExitCode.MISCONFIGURED,
 }

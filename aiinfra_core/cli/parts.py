@@ -1,9 +1,11 @@
 """The settings of the environment with every part running, for commands that need them all."""
 
+import os
+
 from aiinfra_core.cli.output import working
 from aiinfra_core.embedded import development_key, postgres
 from aiinfra_core.embedded.defaults import current_settings
-from aiinfra_core.errors import Misconfigured
+from aiinfra_core.errors import BadInput, Misconfigured
 from aiinfra_core.migrate import pending
 from aiinfra_core.settings import Settings
 
@@ -12,9 +14,12 @@ def running_parts() -> Settings:
     """Return the current settings, telling when the embedded PostgreSQL has to be started first.
 
     Raises:
+        BadInput: a service is named where everything is to be done, and this cannot be done there.
         Misconfigured: a setting is wrong, or the configured database lacks migrations.
         Unavailable: the database cannot be reached or started.
     """
+    if os.environ.get("AI_INFRA_SERVER"):
+        raise BadInput("This works on this machine's own installation, but AI_INFRA_SERVER names a service; unset it to do it here.")
     settings = started_parts()
     if Settings().database_url is not None and settings.database_url is not None:
         refuse_unmigrated(settings.database_url.get_secret_value())

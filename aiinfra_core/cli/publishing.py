@@ -1,10 +1,8 @@
 """`audit checkpoint`, `audit proof` and `audit run`: what the log commits to, and keeping it published."""
 
 import base64
-import logging
 import re
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
@@ -15,23 +13,18 @@ from cyclopts import Parameter
 from sqlalchemy import Connection, select
 
 from aiinfra_core import database
-from aiinfra_core.audit_log import checkpoints, keeping_up
+from aiinfra_core.audit_log import checkpoints, keeping_up, looking_after
 from aiinfra_core.audit_log.checkpoints import Published
-from aiinfra_core.audit_log.delivering import delivery
-from aiinfra_core.audit_log.sequence import sequence_pending, sequence_quietly
+from aiinfra_core.audit_log.sequence import sequence_pending
 from aiinfra_core.cli.output import AsJson, note, say, say_json
 from aiinfra_core.cli.parts import running_parts
-from aiinfra_core.errors import BadInput, NotFound, Unavailable
+from aiinfra_core.errors import BadInput, NotFound
 from aiinfra_core.evidence import log_proof
 from aiinfra_core.evidence.entry import leaf
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import audit_events
 
-logger = logging.getLogger(__name__)
-
-POLL_SECONDS = 1.0
-_DELIVERY_SECONDS = 10.0
 _SEQ = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
@@ -70,27 +63,9 @@ def run() -> None:
     """Keep the log chained, published and delivered until told to stop."""
     settings = running_parts()
     note("Chaining, publishing and delivering the audit log; end with Ctrl-C or SIGTERM.")
-    due, problems = time.monotonic(), dict[str, str | None]()
     with _told_to_stop() as stop:
-        while not stop.is_set():
-            sequence_quietly(settings, audit_signer)
-            if time.monotonic() >= due:
-                due = time.monotonic() + settings.checkpoint_seconds
-                keeping_up.checkpoint_quietly(settings, wait=True)
-            _deliver(settings, problems)
-            stop.wait(POLL_SECONDS)
+        looking_after.until(settings, stop)
     keeping_up.publish(settings)
-
-
-def _deliver(settings: Settings, problems: dict[str, str | None]) -> None:
-    """Deliver for a while, telling each problem once."""
-    try:
-        for done in delivery.deliver(settings, seconds=_DELIVERY_SECONDS):
-            if done.problem and done.problem != problems.get(done.sink.id):
-                logger.warning("The log is not delivered to %s: %s", done.sink.name, done.problem)
-            problems[done.sink.id] = done.problem
-    except Unavailable as error:
-        logger.warning("The log is not delivered: %s", error)
 
 
 @contextmanager

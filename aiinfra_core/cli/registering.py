@@ -1,23 +1,15 @@
-"""`register` and `evaluate`: what a job made, a path, or bytes in the store, as the next version of a model; and its measured score."""
+"""`register`: what a job made, a path, or bytes in the store, as the next version of a model."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from cyclopts import Parameter
 
-from aiinfra_core import artifact_store, checksums, database
-from aiinfra_core.artifact_store import streams
-from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next, score, working
-from aiinfra_core.cli.parts import running_parts
-from aiinfra_core.cli.typed import Pairs, Reference, RequestId, checked, person, reference, values
-from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
+from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next
+from aiinfra_core.cli.registry import Registration, Server, registry_at
+from aiinfra_core.cli.typed import Pairs, RequestId, values
 from aiinfra_core.errors import BadInput
-from aiinfra_core.evaluating import record_measured
-from aiinfra_core.registering import register as run
-from aiinfra_core.registering import registration_of
-from aiinfra_core.registry import artifacts, jobs
-from aiinfra_core.settings import Settings
+from aiinfra_core.wire import SentArtifact
 
 _WAYS = "Name a training job, or --model with a path, or --model with --uri and --checksum."
 
@@ -32,39 +24,25 @@ def register(
     metadata: Annotated[Pairs, Parameter(help="Something to keep with the version.")] = None,
     registered_by: Annotated[str | None, Parameter(help="Who registers; without it, the user who types, or who asked for the job.")] = None,
     request_id: RequestId = None,
+    server: Server = None,
     as_json: AsJson = False,
 ) -> None:
     """Register the next version of a model."""
     job = _job_id(source)
-    more: dict[str, Any] = {"request_id": request_id} if request_id else {}
-    more |= {"registered_by": registered_by} if registered_by else {}
-    more |= {"metadata": values("--metadata", metadata)} if metadata else {}
     _refuse_unclear(source, job, model, uri, checksum)
-    settings = running_parts()
-    if job is not None:
-        request = _of_job(settings, job, more)
-    else:
-        stored = (uri, checksum) if source is None else _stored(settings, Path(source))
-        fields = {"model": model, "artifact_uri": stored[0], "checksum": stored[1]}
-        request = checked(RegistrationRequest, **{"registered_by": person(registered_by)} | fields | more)
-    with working(f"Registering {request.model}"):
-        artifact = run(settings, request)
+    wanted = Registration(
+        job=job,
+        path=None if job else source,
+        model=model,
+        uri=uri,
+        checksum=checksum,
+        metadata=values("--metadata", metadata) or None,
+        registered_by=registered_by,
+        request_id=request_id,
+    )
+    with registry_at(server) as registry:
+        artifact = registry.register(wanted)
     return say_json(artifact) if as_json else _say(artifact)
-
-
-def evaluate(artifact: Reference, /, *, as_json: AsJson = False) -> None:
-    """Record what the artifact's training measured."""
-    settings = running_parts()
-    with database.transaction(settings) as tx:
-        found = artifacts.find(tx, reference(settings, artifact))
-    evaluation = record_measured(settings, found.id)
-    if evaluation is None:
-        raise BadInput(f"The training of {found.model}:{found.version} measured nothing; let it write metrics, or claim some with promote.")
-    if as_json:
-        return say_json(evaluation)
-    say(f"{found.model}:{found.version} has a signed, {evaluation.kind} evaluation")
-    say_fields({"score": score(evaluation.metrics), "digest": evaluation.digest})
-    return say_next(f"aiinfra promote {found.model}:{found.version} --to {settings.environments[0]}")
 
 
 def _job_id(source: str | None) -> UUID | None:
@@ -82,31 +60,7 @@ def _refuse_unclear(source: str | None, job: UUID | None, model: str | None, uri
         raise BadInput(_WAYS)
 
 
-def _of_job(settings: Settings, job_id: UUID, more: dict[str, Any]) -> RegistrationRequest:
-    with database.transaction(settings) as tx:
-        job = jobs.get(tx, job_id)
-    return checked(RegistrationRequest, **registration_of(job).model_dump() | more)
-
-
-def _stored(settings: Settings, source: Path) -> tuple[str, str]:
-    with working(f"Storing {source}"):
-        stored = artifact_store.put(artifact_store.location(settings), source, f"uploads/{_digest(source)}")
-    return stored.uri, stored.checksum
-
-
-# The key is the digest, so that the same bytes are stored once, whatever they are called here.
-def _digest(source: Path) -> str:
-    if not streams.is_directory(source):
-        return _digest_of_file(source)
-    return checksums.directory_digest({name: _digest_of_file(source / name) for name in streams.files_below(source)})
-
-
-def _digest_of_file(path: Path) -> str:
-    with streams.of_source(path) as stream:
-        return streams.pour(stream).checksum
-
-
-def _say(artifact: Artifact) -> None:
+def _say(artifact: SentArtifact) -> None:
     name = f"{artifact.model}:{artifact.version}"
     say(f"{name} is registered")
     say_fields(

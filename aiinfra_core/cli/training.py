@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,14 +10,14 @@ from cyclopts import Parameter
 
 from aiinfra_core import canonical_json
 from aiinfra_core.cli.exit_codes import ExitCode
-from aiinfra_core.cli.jobs import say_job
+from aiinfra_core.cli.jobs_shown import say_job
 from aiinfra_core.cli.output import AsJson, note, say_json, working
-from aiinfra_core.cli.parts import running_parts
-from aiinfra_core.cli.typed import Pairs, RequestedBy, RequestId, checked, dataset, person, values
-from aiinfra_core.domain.training import JobStatus, TrainingJob, TrainingSpec
+from aiinfra_core.cli.registry import Server, registry_at
+from aiinfra_core.cli.typed import Pairs, RequestedBy, RequestId, checked, dataset, values
+from aiinfra_core.domain.training import JobStatus, TrainingSpec
 from aiinfra_core.errors import BadInput
-from aiinfra_core.jobs import train as run
 from aiinfra_core.training import code as training_code
+from aiinfra_core.wire import SentJob
 
 _NEEDED = {"model": "--model", "codeRef": "--code", "containerDigest": "--container-digest"}
 
@@ -39,27 +39,31 @@ def train(
     seed: Annotated[int | None, Parameter(help="Without one, a seed is drawn and told.")] = None,
     requested_by: RequestedBy = None,
     request_id: RequestId = None,
+    no_wait: Annotated[
+        bool, Parameter(negative=(), show_default=False, help="Do not wait: leave it to a runner, or to the service's.")
+    ] = False,
+    server: Server = None,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Train a model; a training that fails is recorded and ends in an exit code of its own."""
     options = {"model": model, "codeRef": code, "entryPoint": entry_point, "containerDigest": container_digest, "seed": seed}
     wanted = _spec(options, values("--param", param), dataset or (), _in_file(spec))
-    who = person(requested_by)
-    settings, begun = running_parts(), datetime.now(UTC)
-    note(f"Training {wanted.model} from {wanted.code_ref} with seed {wanted.seed}")
-    with working(f"Training {wanted.model}") as tell:
-        job = run(settings, wanted, requested_by=who, request_id=request_id, on_output=lambda line: tell(f"  | {line}"))
+    with registry_at(server) as registry:
+        begun = registry.now()
+        note(f"Training {wanted.model} from {wanted.code_ref} with seed {wanted.seed}")
+        with working(f"Training {wanted.model}") as tell:
+            job = registry.train(wanted, requested_by=requested_by, request_id=request_id, wait=not no_wait, tell=tell)
     if as_json:
         say_json(job)
     else:
         say_job(job)
     if job.finished_at is not None and job.finished_at < begun:
         _note_recorded(job, job.finished_at)
-    return ExitCode.TRAINING_FAILED if job.status is JobStatus.FAILED else ExitCode.OK
+    return ExitCode.TRAINING_FAILED if job.status == JobStatus.FAILED else ExitCode.OK
 
 
-def _note_recorded(job: TrainingJob, finished_at: datetime) -> None:
-    anew = "; to train it anew, add --request-id NAME" if job.status is JobStatus.FAILED else ""
+def _note_recorded(job: SentJob, finished_at: datetime) -> None:
+    anew = "; to train it anew, add --request-id NAME" if job.status == JobStatus.FAILED else ""
     note(f"This training was done before and ended {finished_at:%Y-%m-%d %H:%M:%S} UTC{anew}.")
 
 

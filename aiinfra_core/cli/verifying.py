@@ -7,6 +7,7 @@ from cyclopts import Parameter
 
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson
+from aiinfra_core.cli.registry import Server
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import bundle
 
@@ -25,6 +26,7 @@ def verify(
     max_age: Annotated[
         str | None, Parameter(help="With --current: how old the export may be, such as 90m, 24h (the default) or 7d.")
     ] = None,
+    server: Server = None,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Check an export directory alone; or what is recorded here about an artifact, or the whole history."""
@@ -47,4 +49,4 @@ def verify(
         raise BadInput(f"{given[0]} is for an export directory: aiinfra verify DIR --trust-root N.root.json")
     from aiinfra_core.cli.verifying_recorded import verify_recorded
 
-    return verify_recorded(what, as_json)
+    return verify_recorded(what, server, as_json)

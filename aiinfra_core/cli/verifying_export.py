@@ -87,7 +87,8 @@ def _found(place: str | None, detail: str) -> str:
 def _proven(about: dict[str, Any]) -> str:
     what = f"{about['model']}:{about['version']} is the model that was registered, byte for byte"
     where = f", and was current in {about['environment']} (sequence {about['sequence']})" if about["environment"] else ""
-    return f"Proven: {what}{where}, as of log entry {about['log']['size']} at {about['at']}."
+    trained = "" if about["provenance"] == "trained" else " It was trained elsewhere: no provenance."
+    return f"Proven: {what}{where}, as of log entry {about['log']['size']} at {about['at']}.{trained}"
 
 
 def _keep(folder: Path) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, RequestId, Sha256
+
+SignatureName = Annotated[str, StringConstraints(pattern=r"^[\x20-\x7e]{1,256}$")]
 
 
 class DigestKind(StrEnum):
@@ -37,7 +39,9 @@ class RegistrationRequest(Record):
     checksum: Sha256 = Field(description="Their digest, in hex.")
     training_job_id: UUID | None = Field(default=None, description="The job that made them, if one did.")
     metadata: JsonObject = Field(default_factory=dict, description="Kept with the version, as a JSON object.")
-    manifest_signature_id: str | None = Field(default=None, description="Name of a signature another system made over a manifest.")
+    manifest_signature_id: SignatureName | None = Field(
+        default=None, description="Name of a signature another system made over a manifest."
+    )
     registered_by: Actor = Field(description="Who registers it.")
     request_id: RequestId | None = Field(default=None, description="Your own name for this request; the same one is done once.")
 

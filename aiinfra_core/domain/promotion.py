@@ -67,6 +67,9 @@ class PromotionRequest(Record):
     )
     requested_by: Actor = Field(description="Who asks for it.")
     request_id: RequestId | None = Field(default=None, description="Your own name for this request; the same one is done once.")
+    sequence_seen: int | None = Field(
+        default=None, ge=0, description="Sequence of what you saw to be current, 0 for nothing; if it has changed, nothing is done."
+    )
 
 
 class Decision(Record):

@@ -11,6 +11,7 @@ from aiinfra_core.errors import BadInput
 
 MAX_JSON_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 16
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Record(BaseModel):
@@ -33,7 +34,14 @@ def _bounded(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _without_credentials(value: str) -> str:
+def a_location(value: str) -> str:
+    """Return a path or URL as it is.
+
+    Raises:
+        ValueError: it holds credentials or control characters.
+    """
+    if _CONTROL.search(value):
+        raise ValueError("holds a control character")
     scheme, _, rest = re.sub("@[0-9a-f]{40}$", "", value).partition("://")
     credentials = rest.partition("/")[0].rpartition("@")[0]
     if ":" in credentials or (credentials and scheme.removeprefix("git+") in ("http", "https")):
@@ -41,7 +49,7 @@ def _without_credentials(value: str) -> str:
     return value
 
 
-Location = Annotated[str, AfterValidator(_without_credentials)]
+Location = Annotated[str, AfterValidator(a_location)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 Actor = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]

@@ -6,10 +6,10 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints
 
 from aiinfra_core import canonical_json, checksums
-from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, Sha256
+from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, Sha256, a_location
 
 
 class JobStatus(StrEnum):
@@ -22,8 +22,8 @@ class JobStatus(StrEnum):
 
 
 ALLOWED_MOVES: dict[JobStatus, frozenset[JobStatus]] = {
-    JobStatus.QUEUED: frozenset({JobStatus.RUNNING}),
-    JobStatus.RUNNING: frozenset({JobStatus.COMPLETED, JobStatus.FAILED}),
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.FAILED}),
+    JobStatus.RUNNING: frozenset({JobStatus.QUEUED, JobStatus.COMPLETED, JobStatus.FAILED}),
     JobStatus.COMPLETED: frozenset(),
     JobStatus.FAILED: frozenset(),
 }
@@ -50,6 +50,28 @@ class DatasetRef(Record):
     version: str = Field(default="1", max_length=128, description="Your name for this state of it.")
 
 
+def _names_are_distinct(refs: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
+    if len({ref.name for ref in refs}) != len(refs):
+        raise ValueError("names a dataset twice")
+    return refs
+
+
+CodeRef = Annotated[
+    str,
+    Field(pattern=r"^[^\s@]\S*@[0-9a-f]{40}$", max_length=2048, description="Git URL or path, pinned to a commit: `URL@COMMIT`."),
+    AfterValidator(a_location),
+]
+ContainerDigest = Annotated[
+    str, Field(pattern=r"^sha256:[0-9a-f]{64}$", description="Container the training is declared to run in, `sha256:HEX`.")
+]
+DatasetRefs = Annotated[
+    tuple[DatasetRef, ...],
+    Field(max_length=256, description="What it learns from, each named by content."),
+    AfterValidator(_names_are_distinct),
+]
+Seed = Annotated[int, Field(ge=0, lt=2**32, description="Where all randomness starts.")]
+
+
 class TrainingSpec(Record):
     """Everything a training may depend on; the same spec gives the same bytes.
 
@@ -58,22 +80,12 @@ class TrainingSpec(Record):
     """
 
     model: Name = Field(description="Name of the model.")
-    code_ref: Location = Field(
-        pattern=r"^[^\s@]\S*@[0-9a-f]{40}$", max_length=2048, description="Git URL or path, pinned to a commit: `URL@COMMIT`."
-    )
-    container_digest: str = Field(
-        pattern=r"^sha256:[0-9a-f]{64}$", description="Container the training is declared to run in, `sha256:HEX`."
-    )
+    code_ref: CodeRef
+    container_digest: ContainerDigest
     entry_point: EntryPoint | None = Field(default=None, description="Script to run; without one the inputs alone make the artifact.")
     hyperparams: JsonObject = Field(default_factory=dict, description="What the training is told, as a JSON object.")
-    dataset_refs: tuple[DatasetRef, ...] = Field(default=(), max_length=256, description="What it learns from, each named by content.")
-    seed: int = Field(ge=0, lt=2**32, description="Where all randomness starts.")
-
-    @model_validator(mode="after")
-    def _names_are_distinct(self) -> "TrainingSpec":
-        if len({ref.name for ref in self.dataset_refs}) != len(self.dataset_refs):
-            raise ValueError("datasetRefs names a dataset twice")
-        return self
+    dataset_refs: DatasetRefs = ()
+    seed: Seed
 
     def digest(self) -> str:
         """Return the hex SHA-256 of the spec's canonical JSON: the identity of this training."""
@@ -103,3 +115,14 @@ class TrainingJob(Record):
     training_record_uri: str | None = None
     log_uri: str | None = None
     attestation: Sha256 | None = None
+
+
+class Lease(Record):
+    """Who runs a job now; without a holder nobody does under a lease. `attempts` counts how often it was begun and not given back."""
+
+    job_id: UUID
+    attempts: int
+    holder: Actor | None
+    expires_at: datetime | None
+    flow_run_id: UUID | None
+    updated_at: datetime

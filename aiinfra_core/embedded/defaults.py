@@ -21,7 +21,7 @@ def current_settings() -> Settings:
     """
     settings = Settings()
     if settings.production:
-        _refuse_development_parts(settings)
+        refuse_development_parts(settings)
         return settings
     return settings.model_copy(update=_database(settings) | _without_database(settings))
 
@@ -39,6 +39,23 @@ def settings_without_database() -> Settings:
 def trust_folder(home: Path) -> Path:
     """Return where this home's own trust root is, made or not."""
     return home / "trust"
+
+
+def refuse_development_parts(settings: Settings) -> None:
+    """See that every part a production installation needs is set, and none is one of development.
+
+    Raises:
+        Misconfigured: with the names of those that are not.
+    """
+    home = settings.home
+    needed = {
+        "AI_INFRA_DATABASE_URL": settings.database_url is None or settings.database_url.get_secret_value() == postgres.database_url(home),
+        "AI_INFRA_ARTIFACT_ROOT": not settings.artifact_root,
+        "AI_INFRA_TRUST_ROOT": settings.trust_root is None,
+        "AI_INFRA_KMS_ENDPOINT": any(uri is None or development_key.is_named_by(uri) for uri in settings.signer_uris),
+    }
+    if missing := [name for name, is_missing in needed.items() if is_missing]:
+        raise Misconfigured(f"AI_INFRA_ENV=production takes no development default; set {', '.join(missing)}.")
 
 
 def _without_database(settings: Settings) -> dict[str, Any]:
@@ -71,15 +88,3 @@ def _signer(settings: Settings) -> dict[str, Any]:
 def _trust(settings: Settings) -> dict[str, Any]:
     pinned = trust_folder(settings.home) / "1.root.json"
     return {"trust_root": pinned} if settings.trust_root is None and pinned.is_file() else {}
-
-
-def _refuse_development_parts(settings: Settings) -> None:
-    home = settings.home
-    needed = {
-        "AI_INFRA_DATABASE_URL": settings.database_url is None or settings.database_url.get_secret_value() == postgres.database_url(home),
-        "AI_INFRA_ARTIFACT_ROOT": not settings.artifact_root,
-        "AI_INFRA_TRUST_ROOT": settings.trust_root is None,
-        "AI_INFRA_KMS_ENDPOINT": any(uri is None or development_key.is_named_by(uri) for uri in settings.signer_uris),
-    }
-    if missing := [name for name, is_missing in needed.items() if is_missing]:
-        raise Misconfigured(f"AI_INFRA_ENV=production takes no development default; set {', '.join(missing)}.")

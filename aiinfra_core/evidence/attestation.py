@@ -16,14 +16,14 @@ def attest(payload: bytes, signer: Signer) -> Attestation:
         Unavailable: the signer gave no signature that verifies.
     """
     claim = statement.parse(payload)
-    envelope = dsse.sign(payload, signer)
+    envelope, signature = dsse.signed(payload, signer)
     return Attestation(
         digest=claim.digest,
         predicate_type=claim.predicate_type,
         subject_checksum=claim.subject.checksum,
         envelope=envelope,
         signer_id=signer.signer_id,
-        signature=dsse.parse(envelope).signatures[0].base64,
+        signature=signature.base64,
     )
 
 

@@ -18,7 +18,7 @@ from cyclonedx.model.component import Commit, Component, ComponentType, Pedigree
 from cyclonedx.model.tool import ToolRepository
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import Artifact, DigestKind, Evaluation, EvaluationKind
@@ -45,7 +45,14 @@ class _EnvironmentLock(BaseModel):
 class _TrainingRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
     executor: str
-    environment: _EnvironmentLock
+    declared_by: str | None = Field(default=None, alias="declaredBy")
+    environment: _EnvironmentLock | None
+
+    @model_validator(mode="after")
+    def _ours_tells_its_environment(self) -> "_TrainingRecord":
+        if self.environment is None and self.declared_by is None:
+            raise ValueError("only an executor of somebody else need not declare its environment")
+        return self
 
 
 def bill_of_materials(
@@ -130,7 +137,7 @@ def _facts(artifact: Artifact) -> dict[str, str | None]:
         "artifact:uri": artifact.artifact_uri,
         "artifact:size": str(artifact.size_bytes),
         "artifact:dirHash": artifact.checksum if artifact.digest_kind is DigestKind.DIRECTORY else None,
-        "provenance": "recorded" if artifact.training_job_id else "none",
+        "provenance": "trained" if artifact.training_job_id else "no provenance",
     }
 
 
@@ -146,8 +153,9 @@ def _training_facts(job: TrainingJob | None, record: _TrainingRecord | None) -> 
         "training:containerDigestSource": "declared",
         "training:record": job.training_record_sha256,
         "training:executor": record.executor if record else None,
-        "training:environmentDigest": record.environment.digest if record else None,
-        "training:platform": record.environment.platform if record else None,
+        "training:declaredBy": record.declared_by if record else None,
+        "training:environmentDigest": record.environment.digest if record and record.environment else None,
+        "training:platform": record.environment.platform if record and record.environment else None,
     }
 
 
@@ -187,7 +195,7 @@ def _dataset_ref(ref: DatasetRef) -> str:
 
 
 def _environment(record: _TrainingRecord | None) -> list[Component]:
-    if record is None:
+    if record is None or record.environment is None:
         return []
     lock = record.environment
     interpreter = Component(type=ComponentType.PLATFORM, bom_ref="interpreter", name=lock.implementation, version=lock.interpreter)

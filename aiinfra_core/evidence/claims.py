@@ -8,15 +8,17 @@ from datetime import datetime
 from urllib.parse import quote
 
 from aiinfra_core.domain.artifact import Artifact, DigestKind, Evaluation, StoredArtifact
+from aiinfra_core.domain.imported import Imported
 from aiinfra_core.domain.promotion import Decision, Promotion
+from aiinfra_core.domain.tombstone import Tombstone
 from aiinfra_core.domain.training import DatasetRef, TrainingJob
 from aiinfra_core.errors import BadInput
-from aiinfra_core.evidence import statements
+from aiinfra_core.evidence import confirmations, statements
 from aiinfra_core.evidence.statement import Subject
 
 
-def of_training(job: TrainingJob) -> bytes:
-    """Return the provenance of a completed training job.
+def of_training(job: TrainingJob, declared_by: str | None = None) -> bytes:
+    """Return the provenance of a completed training job; `declared_by` is who ran it, where that was not us.
 
     Raises:
         BadInput: the job is not completed.
@@ -30,6 +32,7 @@ def of_training(job: TrainingJob) -> bytes:
         training_record_sha256=job.training_record_sha256,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        declared_by=declared_by,
     )
 
 
@@ -85,6 +88,35 @@ def of_promotion(promotion: Promotion, artifact: Artifact, input_attestations: S
         policy_digest=promotion.decision.policy_digest,
         input_attestations=input_attestations,
         verified_at=verified_at,
+    )
+
+
+def of_import(record: Imported) -> bytes:
+    """Return the statement that a record of another service came here as it did."""
+    return confirmations.imported(
+        source=record.source,
+        kind=record.kind.value,
+        original_id=record.original_id,
+        document=record.document,
+        artifact_id=record.artifact_id,
+        outcome=record.outcome,
+        imported_by=record.imported_by,
+        imported_at=record.created_at,
+    )
+
+
+def of_tombstone(tombstone: Tombstone, artifact: Artifact) -> bytes:
+    """Return the tombstone of an artifact."""
+    return confirmations.tombstone(
+        artifact_id=artifact.id,
+        model=artifact.model,
+        version=artifact.version,
+        subject=subject_of(artifact),
+        artifact_uri=artifact.artifact_uri,
+        reason=tombstone.reason,
+        rule=tombstone.rule.model_dump(by_alias=True),
+        pruned_by=tombstone.pruned_by,
+        pruned_at=tombstone.created_at,
     )
 
 

@@ -1,12 +1,15 @@
-"""One builder per claim about what was stated before: reproduction, approval, export. Each returns the payload bytes to sign.
+"""One builder per claim about what was stated before: reproduction, approval, export, import, tombstone. Each returns the bytes to sign.
 
 Claims about a model's own way (training, registration, evaluation, promotion) are in `statements`; the frame in `statement`, the shapes
 in `predicates`, signing in `dsse`.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
+from aiinfra_core.checksums import sha256_hex
+from aiinfra_core.domain.artifact import DigestKind
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import predicates as shapes
 from aiinfra_core.evidence.checkpoint import Checkpoint
@@ -144,6 +147,86 @@ def export(
         "exportedAt": timestamp(exported_at),
     }
     return signable(write(subject, shapes.EXPORT, predicate))
+
+
+def imported(
+    *,
+    source: str,
+    kind: shapes.ImportedKind,
+    original_id: str,
+    document: str,
+    artifact_id: UUID | None,
+    outcome: str,
+    imported_by: str,
+    imported_at: datetime,
+) -> bytes:
+    """State what another service said, and what became of it here.
+
+    Args:
+        source: the service's address.
+        kind: what the record is about.
+        original_id: its id there.
+        document: the record as it is kept; the statement's subject is its SHA-256.
+        artifact_id: what was registered of it; None where nothing was.
+        outcome: what became of it, in words.
+        imported_by: who asked for it.
+        imported_at: when.
+
+    Raises:
+        BadInput: the statement would be too long to sign, or a value is not what it must be.
+    """
+    predicate = {
+        "source": source,
+        "kind": kind,
+        "originalId": original_id,
+        "artifactId": str(artifact_id) if artifact_id else None,
+        "outcome": outcome,
+        "importedBy": imported_by,
+        "importedAt": timestamp(imported_at),
+    }
+    subject = Subject(f"{kind}:{original_id}", DigestKind.FILE, sha256_hex(document.encode()))
+    return signable(write(subject, shapes.IMPORT, predicate))
+
+
+def tombstone(
+    *,
+    artifact_id: UUID,
+    model: str,
+    version: int,
+    subject: Subject,
+    artifact_uri: str,
+    reason: str,
+    rule: Mapping[str, int],
+    pruned_by: str,
+    pruned_at: datetime,
+) -> bytes:
+    """State that an artifact's bytes were removed on purpose.
+
+    Args:
+        artifact_id: the artifact.
+        model: its model's name.
+        version: its version, from 1.
+        subject: its bytes.
+        artifact_uri: where they were.
+        reason: why, in words.
+        rule: what was kept, as `predicates.RetentionRule` says.
+        pruned_by: who asked for it.
+        pruned_at: when.
+
+    Raises:
+        BadInput: the statement would be too long to sign, or a value is not what it must be.
+    """
+    predicate = {
+        "artifactId": str(artifact_id),
+        "model": model,
+        "version": version,
+        "artifactUri": artifact_uri,
+        "reason": reason,
+        "rule": dict(rule),
+        "prunedBy": pruned_by,
+        "prunedAt": timestamp(pruned_at),
+    }
+    return signable(write(subject, shapes.TOMBSTONE, predicate))
 
 
 def _check_outcome(outcome: shapes.ReproductionOutcome, registered: str, reproduced: str | None) -> None:

@@ -57,18 +57,26 @@ def sign(payload: bytes, signer: Signer) -> bytes:
         BadInput: the PAE is longer than `MAX_PAE_BYTES`.
         Unavailable: the signer gave no signature that verifies.
     """
+    return signed(payload, signer)[0]
+
+
+def signed(payload: bytes, signer: Signer) -> tuple[bytes, Signature]:
+    """Return what `sign` does, and the signature in it.
+
+    Raises:
+        BadInput, Unavailable: as `sign`.
+    """
     if not fits(payload):
         raise BadInput(
             f"A statement of {len(payload)} bytes is too long to sign ({MAX_PAE_BYTES} with its header); put big content in by digest."
         )
     signature = Signature(signer.public_key.keyid, sign_verified(signer, pae(PAYLOAD_TYPE, payload)))
-    return canonical_json.dumps(
-        {
-            "payload": base64.b64encode(payload).decode(),
-            "payloadType": PAYLOAD_TYPE,
-            "signatures": [{"keyid": signature.keyid, "sig": signature.base64}],
-        }
-    )
+    envelope = {
+        "payload": base64.b64encode(payload).decode(),
+        "payloadType": PAYLOAD_TYPE,
+        "signatures": [{"keyid": signature.keyid, "sig": signature.base64}],
+    }
+    return canonical_json.dumps(envelope), signature
 
 
 def open_envelope(envelope: bytes, keys: Mapping[str, PublicKey]) -> bytes:

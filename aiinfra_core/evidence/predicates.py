@@ -4,13 +4,13 @@ Standard predicates (SLSA provenance, verification summary) ignore fields they d
 Building lives in `statements` and `confirmations`, reading in `statement`.
 """
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StrictBool, StrictInt
 
 from aiinfra_core.domain.record import Sha256
 from aiinfra_core.domain.trust import Purpose
+from aiinfra_core.evidence.predicate_parts import Own, Standard, Timestamp, WholeNumber
 
 TRAINING = "https://slsa.dev/provenance/v1"
 REGISTRATION = "urn:ai-infra:attestation:registration:v1"
@@ -18,33 +18,18 @@ EVALUATION = "urn:ai-infra:attestation:evaluation:v1"
 REPRODUCTION = "urn:ai-infra:attestation:reproduction:v1"
 APPROVAL = "urn:ai-infra:attestation:approval:v1"
 EXPORT = "urn:ai-infra:attestation:export:v1"
+IMPORT = "urn:ai-infra:attestation:import:v1"
+TOMBSTONE = "urn:ai-infra:attestation:tombstone:v1"
 PROMOTION = "https://slsa.dev/verification_summary/v1"
 PROMOTION_EXTENSION = "urn:ai-infra:attestation:promotion:v1"
 BUILD_TYPE = "urn:ai-infra:build:training:v1"
 VERIFIER = "urn:ai-infra:verifier"
 PROMOTED_LEVEL = "AIINFRA_PROMOTED"
+EXECUTOR = "urn:ai-infra:executor:"
+DECLARED_BY = "urn:ai-infra:executor:declared-by"
 
-Timestamp = Annotated[
-    str,
-    StringConstraints(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$"),
-    Field(description="UTC, RFC 3339, with microseconds and a Z."),
-]
-WholeNumber = Annotated[
-    str, StringConstraints(pattern=r"^(0|[1-9][0-9]*)$", max_length=40), Field(description="A whole number, as decimal text.")
-]
 ReproductionOutcome = Literal["identical", "within_tolerance", "different", "failed"]
-
-
-class Standard(BaseModel):
-    """Part of a predicate that others defined."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel)
-
-
-class Own(BaseModel):
-    """Part of a predicate that we defined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel)
+ImportedKind = Literal["job", "artifact", "promotion"]
 
 
 class Sha256Digest(Standard):
@@ -88,9 +73,10 @@ class BuildDefinition(Standard):
 
 
 class Builder(Standard):
-    """Which executor ran the job."""
+    """Which executor ran the job; an `external` one was not ours, and all it says of the run is what `declared_by` declared."""
 
-    id: Literal["urn:ai-infra:executor:process", "urn:ai-infra:executor:deterministic"]
+    id: Literal["urn:ai-infra:executor:process", "urn:ai-infra:executor:deterministic", "urn:ai-infra:executor:external"]
+    declared_by: str | None = Field(default=None, alias=DECLARED_BY)
 
 
 class BuildMetadata(Standard):
@@ -254,7 +240,43 @@ class Export(Own):
     exported_at: Timestamp
 
 
-Predicate = Training | Registration | Evaluation | Reproduction | Approval | Promotion | Export
+class Import(Own):
+    """What another service said about a job, an artifact or a promotion; it says nothing about whether that is true.
+
+    The subject is not an artifact but the record as it came. `artifact_id` is what was registered of it, because its bytes were read here.
+    """
+
+    source: str
+    kind: ImportedKind
+    original_id: str
+    artifact_id: str | None
+    outcome: str
+    imported_by: str
+    imported_at: Timestamp
+
+
+class RetentionRule(Own):
+    """What was kept when bytes were removed: younger ones, the newest versions, and the last that were current in each environment."""
+
+    older_than_days: StrictInt = Field(ge=0, lt=2**31)
+    keep_last: StrictInt = Field(ge=0, lt=2**31)
+    rollback_targets: StrictInt = Field(ge=1, lt=2**31)
+
+
+class Tombstone(Own):
+    """These bytes were removed on purpose, under a rule; what is recorded about the artifact stays."""
+
+    artifact_id: str
+    model: str
+    version: StrictInt = Field(ge=1, lt=2**53)
+    artifact_uri: str
+    reason: str
+    rule: RetentionRule
+    pruned_by: str
+    pruned_at: Timestamp
+
+
+Predicate = Training | Registration | Evaluation | Reproduction | Approval | Promotion | Export | Import | Tombstone
 SHAPES: dict[str, type[Predicate]] = {
     TRAINING: Training,
     REGISTRATION: Registration,
@@ -263,6 +285,8 @@ SHAPES: dict[str, type[Predicate]] = {
     APPROVAL: Approval,
     PROMOTION: Promotion,
     EXPORT: Export,
+    IMPORT: Import,
+    TOMBSTONE: Tombstone,
 }
 PURPOSES: dict[str, Purpose] = {
     TRAINING: Purpose.ARTIFACT,
@@ -272,4 +296,6 @@ PURPOSES: dict[str, Purpose] = {
     APPROVAL: Purpose.APPROVAL,
     PROMOTION: Purpose.PROMOTION,
     EXPORT: Purpose.AUDIT,
+    IMPORT: Purpose.ARTIFACT,
+    TOMBSTONE: Purpose.ARTIFACT,
 }

@@ -24,18 +24,26 @@ _MAX_LISTED_METRICS_BYTES = 1024
 
 
 def training(
-    *, job_id: UUID, spec: TrainingSpec, subject: Subject, training_record_sha256: str, started_at: datetime, finished_at: datetime
+    *,
+    job_id: UUID,
+    spec: TrainingSpec,
+    subject: Subject,
+    training_record_sha256: str,
+    started_at: datetime,
+    finished_at: datetime,
+    declared_by: str | None = None,
 ) -> bytes:
     """State how an artifact was trained: SLSA provenance v1.
 
-    More than `MAX_LISTED_DATASETS` datasets, or what does not fit, stands only in `training.json`, named by its digest.
+    More than `MAX_LISTED_DATASETS` datasets, or what does not fit, stands only in `training.json`, named by its digest. With `declared_by`
+    it was run elsewhere, and what is said of the run is what they declared.
 
     Raises:
         BadInput: the statement would be too long to sign, or a value is not what it must be.
     """
     record = {"name": "training.json", "digest": {"sha256": training_record_sha256}}
     datasets = [{"name": ref.name, "uri": ref.uri, "digest": {"sha256": ref.sha256}} for ref in spec.dataset_refs]
-    run = _run_details(job_id, spec, started_at, finished_at)
+    run = _run_details(job_id, _builder(spec, declared_by), started_at, finished_at)
     whole, short = (
         write(subject, shapes.TRAINING, {"buildDefinition": _build_definition(spec, dependencies), "runDetails": run})
         for dependencies in ([_code(spec), *datasets, record], [{"name": "code", "digest": _commit(spec)}, record])
@@ -194,9 +202,15 @@ def _build_definition(spec: TrainingSpec, dependencies: list[dict[str, Any]]) ->
     }
 
 
-def _run_details(job_id: UUID, spec: TrainingSpec, started_at: datetime, finished_at: datetime) -> dict[str, Any]:
+def _builder(spec: TrainingSpec, declared_by: str | None) -> dict[str, str]:
+    if declared_by is not None:
+        return {"id": f"{shapes.EXECUTOR}external", shapes.DECLARED_BY: declared_by}
+    return {"id": f"{shapes.EXECUTOR}{'process' if spec.entry_point else 'deterministic'}"}
+
+
+def _run_details(job_id: UUID, builder: dict[str, str], started_at: datetime, finished_at: datetime) -> dict[str, Any]:
     return {
-        "builder": {"id": f"urn:ai-infra:executor:{'process' if spec.entry_point else 'deterministic'}"},
+        "builder": builder,
         "metadata": {"invocationId": str(job_id), "startedOn": timestamp(started_at), "finishedOn": timestamp(finished_at)},
     }
 

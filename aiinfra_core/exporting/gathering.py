@@ -21,7 +21,7 @@ from aiinfra_core.evidence.entry import leaf
 from aiinfra_core.evidence.predicates import APPROVAL, REPRODUCTION, Approval, Registration
 from aiinfra_core.evidence.predicates import Promotion as Manifest
 from aiinfra_core.policy import local
-from aiinfra_core.registry import artifacts, jobs, promotions
+from aiinfra_core.registry import artifacts, jobs, promotions, tombstones
 from aiinfra_core.registry.rows import every
 from aiinfra_core.tables import attestations, audit_checkpoints, audit_events, evaluations, model_promotions
 
@@ -64,10 +64,11 @@ def gather(tx: Connection, reference: str, head: Published, since: Checkpoint | 
         since: an earlier checkpoint from which a proof is wanted.
 
     Raises:
-        NotFound: nothing is registered under that name, or a policy's text is not kept.
+        NotFound: nothing is registered under that name, its bytes were pruned, or a policy's text is not kept.
         EvidenceBroken: what is recorded does not hold together, or the log does not continue `since`.
     """
     artifact = artifacts.find(tx, reference)
+    tombstones.refuse_pruned(tx, artifact)
     environment = reference.partition("@")[2] or None
     chain = _of_environment(tx, artifact.model, environment) if environment else _of_artifact(tx, artifact)
     kept = _attestations(tx, artifact, chain)

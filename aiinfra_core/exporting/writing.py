@@ -24,7 +24,8 @@ def write_model(settings: Settings, artifact: Artifact, folder: Path) -> dict[st
     model = folder / bundle.MODEL
     is_file = artifact.digest_kind is DigestKind.FILE
     name = artifact.artifact_uri.rpartition("/")[2]
-    artifact_store.fetch(artifact_store.location(settings), artifact.artifact_uri, artifact.checksum, model / name if is_file else model)
+    place = artifact_store.location_of(settings, artifact.artifact_uri)
+    artifact_store.fetch(place, artifact.artifact_uri, artifact.checksum, model / name if is_file else model)
     names = sorted((path.relative_to(model).as_posix() for path in model.rglob("*") if path.is_file()), key=str.encode)
     return bundle.hash_model(Bundle(folder, {}, tuple(names), {}))
 
@@ -50,7 +51,7 @@ def write_files(settings: Settings, gathered: Gathered, trust: Mapping[str, byte
         **_openssf(settings, gathered.artifact, hashed),
         bundle.SUMS: sums_text(hashed),
         bundle.BOM: describing.bill_of_materials(settings, gathered.known),
-        bundle.README: _packaged("README.txt"),
+        bundle.README: _packaged("README.txt") + _provenance(gathered.artifact),
         bundle.SCRIPT: _packaged("verify.sh"),
     }
     for name, data in files.items():
@@ -69,6 +70,11 @@ def write(folder: Path, name: str, data: bytes) -> None:
         file.write(data)
 
 
+def _provenance(artifact: Artifact) -> bytes:
+    trained = "trained by a recorded job" if artifact.training_job_id else "no provenance: trained elsewhere, and nothing here says how"
+    return f"\nThis model: {artifact.model}:{artifact.version}, {trained}\n".encode()
+
+
 def _gathered_files(gathered: Gathered) -> dict[str, bytes]:
     return {
         bundle.CHECKPOINT: gathered.head.note,
@@ -82,10 +88,9 @@ def _gathered_files(gathered: Gathered) -> dict[str, bytes]:
 
 
 def _training_records(settings: Settings, gathered: Gathered) -> dict[str, bytes]:
-    location = artifact_store.location(settings)
     return {
         bundle.training_name(job.training_record_sha256): artifact_store.read_bytes(
-            location, job.training_record_uri, job.training_record_sha256
+            artifact_store.location_of(settings, job.training_record_uri), job.training_record_uri, job.training_record_sha256
         )
         for job in gathered.trainings
         if job.training_record_uri is not None and job.training_record_sha256 is not None

@@ -1,21 +1,59 @@
 """Puts the API together."""
 
+from functools import lru_cache
+
 from fastapi import FastAPI
 
-from aiinfra_core.http_api import problems
+from aiinfra_core import measurements
+from aiinfra_core.http_api import openapi, problems, tracing
 from aiinfra_core.http_api.access.authentication import Authentication
-from aiinfra_core.http_api.routes import audit, cards, environments, health, jobs, models, promoting, promotions, registering, training
+from aiinfra_core.http_api.lifespan import lifespan
+from aiinfra_core.http_api.limits import Limits, SafeHeaders
+from aiinfra_core.http_api.logs import Requests
+from aiinfra_core.http_api.routes import (
+    audit,
+    cards,
+    docs,
+    environments,
+    health,
+    jobs,
+    metrics,
+    model_evidence,
+    models,
+    promoting,
+    promotions,
+    registering,
+    training,
+)
 from aiinfra_core.settings import Settings
 
-_ROUTES = (health, training, registering, promoting, jobs, models, promotions, environments, cards, audit)
+VERSION = "0.1.0"
+_ROUTES = (health, metrics, training, registering, promoting, jobs, models, model_evidence, promotions, environments, cards, audit)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the API over these settings."""
-    app = FastAPI(title="AI & Infrastructure", version="0.1.0", docs_url=None, redoc_url=None)
-    app.state.settings = settings
+    measurements.keep()
+    tracer_provider = tracing.made_provider(settings)
+    app = FastAPI(
+        title="AI & Infrastructure",
+        version=VERSION,
+        description=openapi.DESCRIPTION,
+        openapi_url=None,
+        generate_unique_id_function=openapi.operation_id,
+        lifespan=lifespan,
+        telemetry=tracing.telemetry(tracer_provider),
+    )
+    app.state.settings, app.state.tracer_provider = settings, tracer_provider
     problems.add_handlers(app)
     for routes in _ROUTES:
         app.include_router(routes.router)
+    app.include_router(docs.router)
+    routers = [routes.router for routes in _ROUTES]
+    # As FastAPI's own guide replaces it.
+    app.openapi = lru_cache(maxsize=1)(lambda: openapi.document(app, routers))  # type: ignore[method-assign]
+    app.add_middleware(Limits, settings=settings)  # each one added is outside of those before it
     app.add_middleware(Authentication, settings=settings)
+    app.add_middleware(SafeHeaders)
+    app.add_middleware(Requests)
     return app

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic.alias_generators import to_snake
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -15,6 +16,7 @@ from aiinfra_core.errors import (
     DigestMismatch,
     EvidenceBroken,
     Forbidden,
+    InFlight,
     Misconfigured,
     NotFound,
     Outdated,
@@ -22,9 +24,11 @@ from aiinfra_core.errors import (
     RequestIdReused,
     TooLarge,
     TooManyRequests,
+    TooSlow,
     TrainingFailed,
     Unauthenticated,
     Unavailable,
+    WrongMediaType,
 )
 from aiinfra_core.wire import Problem
 
@@ -34,6 +38,8 @@ STATUS: dict[type[AiInfraError], tuple[int, str]] = {
     NotFound: (404, "Not found"),
     DigestMismatch: (422, "Digest mismatch"),
     TooLarge: (413, "Too large"),
+    TooSlow: (408, "Too slow"),
+    WrongMediaType: (415, "Unsupported media type"),
     RequestIdReused: (422, "Idempotency-Key used for another request"),
     Outdated: (412, "What is current has changed"),
     Conflict: (409, "Conflict"),
@@ -47,13 +53,35 @@ STATUS: dict[type[AiInfraError], tuple[int, str]] = {
     EvidenceBroken: (500, "Something recorded does not verify"),
     Misconfigured: (500, "The service is misconfigured"),
 }
-_TITLES = dict(STATUS.values()) | {405: "Method not allowed", 415: "Unsupported media type"}
+# What a status means in general; an error has a title of its own.
+_TITLES = dict(reversed(STATUS.values())) | {
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Not as things stand now",
+    422: "Not what was named",
+    500: "Something went wrong here",
+}
+# What a program reads: the name of the error, or of what the status means where no error of ours was raised.
+_CODES = {status: to_snake(kind.__name__) for kind, (status, _) in STATUS.items()} | {
+    405: "method_not_allowed",
+    409: "conflict",
+    422: "bad_input",
+    500: "unexpected",
+}
+EVERYWHERE = (400, 401, 403, 429, 500, 503)
+"""What any route may answer with."""
+_MAX_TEXT = 2000
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return what OpenAPI says about the problems a route may answer with; those every route may have are added."""
-    every = sorted({*statuses, 400, 401, 403, 429, 500, 503})
-    return {status: {"model": Problem, "description": _TITLES.get(status, "Problem")} for status in every}
+    every = sorted({*statuses, *EVERYWHERE})
+    return {status: {"model": Problem, "description": title_of(status)} for status in every}
+
+
+def title_of(status: int) -> str:
+    """Return what a status means in general."""
+    return _TITLES.get(status, "Problem")
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -64,25 +92,30 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
-def problem(request: Request, status: int, text: str, headers: dict[str, str] | None = None) -> Response:
-    """Return a problem as a response."""
-    body = Problem(
-        title=_TITLES.get(status, "Problem"), status=status, detail=text, error=text, request_id=request.scope.get("aiinfra.request_id")
-    )
-    return Response(body.model_dump_json(by_alias=True), status, headers, media_type="application/problem+json")
+def problem(request: Request, status: int, text: str, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    """Return a problem as a response; `more` are further members of `Problem`."""
+    told = {"title": title_of(status), "code": _CODES.get(status, "problem"), "request_id": request.scope.get("aiinfra.request_id")}
+    body = Problem(status=status, detail=text[:_MAX_TEXT], error=text[:_MAX_TEXT], **told | more)
+    empty = {name for name in Problem.model_fields if getattr(body, name) is None}
+    return Response(body.model_dump_json(by_alias=True, exclude=empty), status, headers, media_type="application/problem+json")
 
 
 def of(request: Request, error: AiInfraError) -> Response:
     """Return an error as a response."""
-    status = next(status for kind, (status, _) in STATUS.items() if isinstance(error, kind))
-    headers = {}
+    status, title = next(told for kind, told in STATUS.items() if isinstance(error, kind))
+    headers, more = {}, {"title": title, "code": to_snake(type(error).__name__)}
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = 'Bearer realm="ai-infra"'
     if isinstance(error, TooManyRequests):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, InFlight):
+        headers["Retry-After"] = "1"
     if isinstance(error, Unavailable):
         headers["Retry-After"] = "5"
-    return problem(request, status, " ".join(str(error).split()), headers)
+        more["part"] = error.part
+    if isinstance(error, EvidenceBroken):
+        more["place"] = error.place
+    return problem(request, status, " ".join(str(error).split()), headers, **more)
 
 
 def _of_error(request: Request, error: Exception) -> Response:

@@ -18,6 +18,7 @@ from aiinfra_core.domain.trust import Purpose, Trust, is_bounded
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import claims, dsse, statement
 from aiinfra_core.evidence.predicates import Promotion as PromotionManifest
+from aiinfra_core.evidence.predicates import Training as TrainingProvenance
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.registry import attestations, jobs
 from aiinfra_core.registry.dossier import Dossier
@@ -48,7 +49,24 @@ def of_training(tx: Connection, job: TrainingJob) -> Kept:
     Raises:
         BadInput: the job is not completed.
     """
-    return Kept(attestations.envelope(tx, job.attestation or ""), claims.of_training(job))
+    envelope = attestations.envelope(tx, job.attestation or "")
+    return Kept(envelope, claims.of_training(job, _declared_by(envelope)))
+
+
+def executor_of(tx: Connection, job: TrainingJob) -> str | None:
+    """Return who declared how a completed job was run, None where we ran it ourselves.
+
+    Raises:
+        EvidenceBroken: its provenance cannot be read.
+    """
+    return _declared_by(attestations.envelope(tx, job.attestation or ""))
+
+
+def _declared_by(envelope: bytes) -> str | None:
+    provenance = statement.parse(dsse.parse(envelope).payload).predicate
+    if not isinstance(provenance, TrainingProvenance):
+        raise EvidenceBroken("predicate type", "the training job's attestation is not a provenance.")
+    return provenance.run_details.builder.declared_by
 
 
 def of_registration(tx: Connection, artifact: Artifact) -> Kept:

@@ -1,21 +1,27 @@
-"""Training jobs: asked for, started, completed or failed, and only in that order."""
+"""Training jobs: asked for, started, completed or failed; one whose executor is gone goes back to those that wait.
+
+Each event names who did it: `by`. Who asked for the job stays in its row. Who may run a job now is in `leases`.
+"""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, bindparam, select, tuple_
 
 from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.append import append, event
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.training import JobStatus, TrainingJob, TrainingSpec
+from aiinfra_core.errors import NotFound
 from aiinfra_core.registry import attestations
 from aiinfra_core.registry.requests import claim
-from aiinfra_core.registry.rows import insert_row, locked_row, row_by_id, update_row
+from aiinfra_core.registry.rows import every, insert_row, locked_row, row_by_id, update_row
 from aiinfra_core.tables import training_jobs
 
+_MODEL = select(training_jobs.c.model).where(training_jobs.c.id == bindparam("job"))
 OUTCOME = {
     "status",
     "finished_at",
@@ -52,11 +58,20 @@ def request(tx: Connection, spec: TrainingSpec, *, requested_by: str, request_id
         updated_at=at,
         **_spec_columns(spec),
     )
-    _tell(tx, "training.requested", row, at)
+    _tell(tx, "training.requested", row, at, requested_by)
     return job_id
 
 
-def start(tx: Connection, job_id: UUID, *, at: datetime) -> TrainingJob:
+def lock(tx: Connection, job_id: UUID) -> TrainingJob:
+    """Return one job and keep everybody else from changing it until the transaction ends.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    return _job(locked_row(tx, training_jobs, job_id, "training job"))
+
+
+def start(tx: Connection, job_id: UUID, *, by: str, at: datetime) -> TrainingJob:
     """Move a queued job to running; a job that is already further on stays as it is.
 
     Raises:
@@ -65,12 +80,28 @@ def start(tx: Connection, job_id: UUID, *, at: datetime) -> TrainingJob:
     row = locked_row(tx, training_jobs, job_id, "training job")
     if row["status"] == JobStatus.QUEUED:
         row = update_row(tx, training_jobs, job_id, status=JobStatus.RUNNING, started_at=at, updated_at=at)
-        _tell(tx, "training.started", row, at)
+        _tell(tx, "training.started", row, at, by)
     return _job(row)
 
 
-def complete(tx: Connection, completed: TrainingJob, attestation: Attestation) -> TrainingJob:
-    """Record what a running job made and its signed provenance; a job that already ended stays as it is."""
+def tell_started(tx: Connection, job_id: UUID, *, by: str, at: datetime) -> TrainingJob:
+    """Tell of a job that a statement of this transaction moved to running, and return it."""
+    row = row_by_id(tx, training_jobs, job_id, "training job")
+    _tell(tx, "training.started", row, at, by)
+    return _job(row)
+
+
+def release(tx: Connection, job_id: UUID, *, by: str, at: datetime) -> TrainingJob:
+    """Move a running job back to queued; a job that is not running stays as it is."""
+    row = locked_row(tx, training_jobs, job_id, "training job")
+    if row["status"] == JobStatus.RUNNING:
+        row = update_row(tx, training_jobs, job_id, status=JobStatus.QUEUED, started_at=None, updated_at=at)
+        _tell(tx, "training.released", row, at, by)
+    return _job(row)
+
+
+def complete(tx: Connection, completed: TrainingJob, attestation: Attestation, *, by: str) -> TrainingJob:
+    """Record what a running job made and its signed provenance; a job that is not running stays as it is."""
     row = locked_row(tx, training_jobs, completed.id, "training job")
     if row["status"] != JobStatus.RUNNING or completed.finished_at is None:
         return _job(row)
@@ -79,18 +110,30 @@ def complete(tx: Connection, completed: TrainingJob, attestation: Attestation) -
     metrics = None if completed.metrics is None else canonical_json.dumps(completed.metrics).decode()
     changes = completed.model_dump(include=OUTCOME) | {"metrics": metrics, "attestation": attestation.digest, "updated_at": at}
     row = update_row(tx, training_jobs, completed.id, **changes)
-    _tell(tx, "training.completed", row, at, attestations=statement)
+    _tell(tx, "training.completed", row, at, by, attestations=statement)
     return _job(row)
 
 
-def fail(tx: Connection, job_id: UUID, *, error: str, exit_code: int | None, log_uri: str | None, at: datetime) -> TrainingJob:
-    """Record why a running job failed; a job that already ended stays as it is."""
+def fail(tx: Connection, job_id: UUID, *, error: str, exit_code: int | None, log_uri: str | None, by: str, at: datetime) -> TrainingJob:
+    """Record why a job failed; a job that already ended stays as it is."""
     row = locked_row(tx, training_jobs, job_id, "training job")
-    if row["status"] == JobStatus.RUNNING:
+    if row["status"] in (JobStatus.QUEUED, JobStatus.RUNNING):
         changes = {"error": error, "exit_code": exit_code, "log_uri": log_uri, "finished_at": at, "updated_at": at}
         row = update_row(tx, training_jobs, job_id, status=JobStatus.FAILED, **changes)
-        _tell(tx, "training.failed", row, at)
+        _tell(tx, "training.failed", row, at, by)
     return _job(row)
+
+
+def model_of(tx: Connection, job_id: UUID) -> str:
+    """Return the name of the model a job trains.
+
+    Raises:
+        NotFound: there is no such job.
+    """
+    name = tx.execute(_MODEL, {"job": job_id}).scalar_one_or_none()
+    if name is None:
+        raise NotFound(f"There is no training job {job_id}.")
+    return str(name)
 
 
 def get(tx: Connection, job_id: UUID) -> TrainingJob:
@@ -102,11 +145,38 @@ def get(tx: Connection, job_id: UUID) -> TrainingJob:
     return _job(row_by_id(tx, training_jobs, job_id, "training job"))
 
 
-def _tell(tx: Connection, event_type: str, row: Mapping[str, Any], at: datetime, **more_rows: Mapping[str, Any]) -> None:
+@dataclass(frozen=True)
+class Wanted:
+    """Which jobs are listed; what is None does not matter. `since` is counted in, `until` is not."""
+
+    status: JobStatus | None = None
+    model: str | None = None
+    code_ref: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+def newest(tx: Connection, wanted: Wanted, *, limit: int, after: tuple[datetime, UUID] | None = None) -> list[TrainingJob]:
+    """Return jobs, newest first; `after` is (created_at, id) of the last one seen."""
+    at, key = training_jobs.c.created_at, training_jobs.c.id
+    query = select(training_jobs).order_by(at.desc(), key.desc()).limit(limit)
+    for name in ("status", "model", "code_ref"):
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(training_jobs.c[name] == value)
+    if wanted.since is not None:
+        query = query.where(at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(at < wanted.until)
+    if after is not None:
+        query = query.where(tuple_(at, key) < after)
+    return [_job(row) for row in every(tx, query)]
+
+
+def _tell(tx: Connection, event_type: str, row: Mapping[str, Any], at: datetime, by: str, **more_rows: Mapping[str, Any]) -> None:
     told = event(
         event_type,
         at=at,
-        actor=row["requested_by"],
+        actor=by,
         request_id=row["request_id"],
         subject=str(row["id"]),
         rows={"training_jobs": row, **more_rows},

@@ -80,15 +80,18 @@ def request(
     evaluation: JudgedEvaluation | None,
     replaces: Current,
     requested_by: str,
+    asked_by: str,
     request_id: str,
     at: datetime,
 ) -> Row | UUID:
     """Ask for a promotion and return its row; where the same request was asked before, only the id of what it gave.
 
+    Its event names as actor who asked, also where they did so for `requested_by`.
+
     Raises:
         Conflict: the request id was used for another promotion, or was freed at this very moment.
     """
-    body = {"artifact": str(artifact.id), "environment": environment, "evaluation": evaluation.digest if evaluation else None}
+    body = _body(artifact, environment, evaluation)
     row = full_row(
         model_promotions,
         id=uuid4(),
@@ -107,13 +110,24 @@ def request(
         updated_at=at,
     )
     claimed = requests.row_of(OPERATION, request_id, body, row["id"], at)
-    tell = _event("promotion.requested", row, at, {"artifact": artifact.checksum})
+    tell = _event("promotion.requested", row, at, {"artifact": artifact.checksum}, asked_by)
     if first(connection, _REQUEST, values("request_ids", claimed) | values("model_promotions", row) | values("event", tell)):
         return row
     asked = requests.earlier(connection, OPERATION, request_id, body)
     if asked is None:
         raise Conflict(f"Request {request_id} ended at this very moment because a part was unavailable; ask again.")
     return asked
+
+
+def asked_before(
+    connection: Connection, artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, request_id: str
+) -> UUID | None:
+    """Return the promotion that this request gave earlier, or None when it is new.
+
+    Raises:
+        RequestIdReused: the request id was used for another promotion.
+    """
+    return requests.earlier(connection, OPERATION, request_id, _body(artifact, environment, evaluation))
 
 
 def record_decision(connection: Connection, row: Row, decision: Decision, *, at: datetime) -> Row:
@@ -211,11 +225,17 @@ def _as_it_stands(connection: Connection, row: Row) -> Row:
     return row_by_id(connection, model_promotions, row["id"], "promotion")
 
 
-def _event(event_type: str, row: Row, at: datetime, digests: Mapping[str, str] | None = None, **other_rows: Row) -> dict[str, str]:
+def _body(artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None) -> dict[str, Any]:
+    return {"artifact": str(artifact.id), "environment": environment, "evaluation": evaluation.digest if evaluation else None}
+
+
+def _event(
+    event_type: str, row: Row, at: datetime, digests: Mapping[str, str] | None = None, actor: str | None = None, /, **other_rows: Row
+) -> dict[str, str]:
     return event(
         event_type,
         at=at,
-        actor=row["requested_by"],
+        actor=actor or row["requested_by"],
         request_id=row["request_id"],
         subject=str(row["id"]),
         rows={"model_promotions": row, **other_rows},

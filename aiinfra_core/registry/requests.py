@@ -43,11 +43,18 @@ def earlier(tx: Connection, operation: str, request_id: str, body: dict[str, Any
     """
     same = (request_ids.c.operation == operation) & (request_ids.c.request_id == request_id)
     first = tx.execute(select(request_ids.c.body_digest, request_ids.c.subject_id).where(same)).one_or_none()
-    if first is None:
-        return None
-    if first.body_digest != _digest(body):
+    return None if first is None else subject_of(first.body_digest, first.subject_id, operation, request_id, body)
+
+
+def subject_of(body_digest: str, subject_id: UUID, operation: str, request_id: str, body: dict[str, Any]) -> UUID:
+    """Return the subject a recorded request made, if it was asked with this body.
+
+    Raises:
+        RequestIdReused: it was asked with another.
+    """
+    if body_digest != _digest(body):
         raise RequestIdReused(f"Request id {request_id} was used before for another {operation}; choose a new one.")
-    return UUID(str(first.subject_id))
+    return UUID(str(subject_id))
 
 
 def _digest(body: dict[str, Any]) -> str:

@@ -4,19 +4,22 @@ A statement is a chain of CTEs: each part acts only if the one before it did, an
 built once, at import; `values` names what they bind.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CTE, Column, ColumnElement, Select, Table, Text, bindparam, cast, select
-from sqlalchemy.dialects.postgresql import JSON, Insert, insert
+from sqlalchemy import CTE, Column, ColumnElement, Connection, CursorResult, Select, Table, Text, bindparam, cast, func, select
+from sqlalchemy.dialects.postgresql import JSON, Insert, insert, psycopg
 from sqlalchemy.sql.dml import ReturningInsert
 
 from aiinfra_core.tables import ExactJson, audit_outbox
 
 
-def inserted(table: Table, after: CTE) -> CTE:
-    """Insert one row if the part before did something; a key that is taken is an error, and then nothing at all is done."""
-    return _insert(table, after).returning(*table.primary_key.columns).cte(f"inserted_{table.name}")
+def inserted(table: Table, after: CTE, **known: ColumnElement[Any]) -> CTE:
+    """Insert one row if the part before did something; a key that is taken is an error, and then nothing at all is done.
+
+    `known` are columns whose value only an earlier part knows: subqueries of one row.
+    """
+    return _insert(table, after, known).returning(*table.primary_key.columns).cte(f"inserted_{table.name}")
 
 
 def inserted_if_new(table: Table, after: CTE | None = None) -> CTE:
@@ -31,6 +34,39 @@ def told(after: CTE) -> ReturningInsert[tuple[int]]:
     return query.returning(audit_outbox.c.id)
 
 
+def told_with(after: CTE, *known: ColumnElement[Any]) -> CTE:
+    """Put an event into the outbox whose text has gaps (`with_gaps`), filled in this order by what only earlier parts know."""
+    texts: list[ColumnElement[Any]] = [bindparam("event_text_0", type_=Text)]
+    for number, value in enumerate(known, start=1):
+        texts += [cast(value, Text), bindparam(f"event_text_{number}", type_=Text)]
+    row = select(_bind(audit_outbox.c.event_type, "event"), cast(func.concat(*texts), JSON)).select_from(after)
+    return insert(audit_outbox).from_select(["event_type", "payload"], row).returning(audit_outbox.c.id).cte("told")
+
+
+def with_gaps(event: Mapping[str, str], gaps: Sequence[str]) -> dict[str, str]:
+    """Return what `told_with` binds: an event's text without these pieces of it, which are there once each, in this order.
+
+    The text around a gap is canonical already; what fills it must be, too.
+    """
+    texts: list[str] = []
+    rest = event["payload"]
+    for gap in gaps:
+        before, found, rest = rest.partition(gap)
+        assert found, gap  # noqa: S101 - a slip of ours: the event has another form than the statement
+        texts.append(before)
+    return {"event_event_type": event["event_type"]} | {f"event_text_{number}": text for number, text in enumerate([*texts, rest])}
+
+
+def as_text(statement: Select[Any]) -> Callable[[Connection, Mapping[str, Any]], CursorResult[Any]]:
+    """Return what carries a statement out whose text is made here, once: for those that are asked for hundreds of times a second.
+
+    What it binds and what it returns are as the driver has them.
+    """
+    compiled = statement.compile(dialect=psycopg.dialect())  # type: ignore[no-untyped-call] # as SQLAlchemy has it
+    text, fixed = str(compiled), {name: value for name, value in compiled.params.items() if value is not None}
+    return lambda connection, bound: connection.exec_driver_sql(text, {**fixed, **bound})
+
+
 def values(prefix: str, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row under the names its statement binds: the table's name for an insert, `set` for an update."""
     return {f"{prefix}_{name}": value for name, value in row.items()}
@@ -41,13 +77,14 @@ def to_set(table: Table, *names: str) -> dict[str, ColumnElement[Any]]:
     return {name: _bind(table.c[name], "set") for name in names}
 
 
-def _insert(table: Table, after: CTE | None) -> Insert:
-    row = _bound(table.columns, table.name)
+def _insert(table: Table, after: CTE | None, known: Mapping[str, ColumnElement[Any]] | None = None) -> Insert:
+    row = _bound(table.columns, table.name, known or {})
     return insert(table).from_select([column.name for column in table.columns], row if after is None else row.select_from(after))
 
 
-def _bound(columns: Iterable[Column[Any]], prefix: str) -> Select[Any]:
-    return select(*(_bind(column, prefix).label(column.name) for column in columns))
+def _bound(columns: Iterable[Column[Any]], prefix: str, known: Mapping[str, ColumnElement[Any]] | None = None) -> Select[Any]:
+    known = known or {}
+    return select(*(known.get(column.name, _bind(column, prefix)).label(column.name) for column in columns))
 
 
 def _bind(column: Column[Any], prefix: str) -> ColumnElement[Any]:

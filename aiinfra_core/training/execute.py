@@ -54,6 +54,7 @@ def execute(
     timeout_seconds: float,
     on_output: Callable[[str], None],
     s3_endpoint_url: str | None = None,
+    stopped: Callable[[], bool] = lambda: False,
 ) -> TrainingRun:
     """Train: run the spec's entry point in a process of its own or, without one, derive the artifact from the declared inputs.
 
@@ -66,12 +67,13 @@ def execute(
         timeout_seconds: how long the entry point may run.
         on_output: called with each line the entry point prints, while it runs.
         s3_endpoint_url: an S3 server for datasets, other than the configured one.
+        stopped: asked several times a second whether to stop the entry point now.
 
     Raises:
         BadInput: the commit, the entry point or a dataset's uri cannot be what was meant.
         NotFound: a repository or dataset does not exist.
         DigestMismatch: a dataset is not the one that was named.
-        Unavailable: `code` or `dataset` could not be reached, or another training is running in `scratch` (`training`).
+        Unavailable: `code` or `dataset` could not be reached, another training is running in `scratch`, or it was stopped (`training`).
     """
     scratch.mkdir(parents=True, exist_ok=True)
     with _alone_in(scratch) as lock:
@@ -81,7 +83,10 @@ def execute(
         checkout = code.checkout(spec.code_ref, folder / "code")
         files = {ref.name: datasets.fetch(ref, cache, code=folder / "code", s3_endpoint_url=s3_endpoint_url) for ref in spec.dataset_refs}
         process.prepare(spec, folder, files)
-        return _run(spec, folder, checkout, timeout_seconds, on_output, lock)
+        run = _run(spec, folder, checkout, timeout_seconds, on_output, lock, stopped)
+    if run.error is not None and stopped():
+        raise Unavailable("training", "The training was stopped before its end; it begins anew when somebody takes it up.")
+    return run
 
 
 def _derive(spec: TrainingSpec, folder: Path) -> TrainingRun:
@@ -104,7 +109,13 @@ def _derive(spec: TrainingSpec, folder: Path) -> TrainingRun:
 
 
 def _run(
-    spec: TrainingSpec, folder: Path, checkout: code.Checkout, timeout_seconds: float, on_output: Callable[[str], None], held: int
+    spec: TrainingSpec,
+    folder: Path,
+    checkout: code.Checkout,
+    timeout_seconds: float,
+    on_output: Callable[[str], None],
+    held: int,
+    stopped: Callable[[], bool],
 ) -> TrainingRun:
     lock, log = environment.capture(), folder.parent / LOG_NAME
     before, started_at = outcome.snapshot(folder), datetime.now(UTC)
@@ -116,6 +127,7 @@ def _run(
         timeout_seconds=timeout_seconds,
         on_output=on_output,
         keep_open=(held,),
+        stopped=stopped,
     )
     finished_at = datetime.now(UTC)
     output, metrics, error = _judged(spec, folder, before, ended, timeout_seconds)

@@ -63,8 +63,9 @@ def run(
     timeout_seconds: float,
     on_output: Callable[[str], None],
     keep_open: tuple[int, ...] = (),
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Ended:
-    """Run the entry point in a prepared run directory until it ends or its time is up; no process of it is left.
+    """Run the entry point in a prepared run directory until it ends, its time is up or it is stopped; no process of it is left.
 
     Args:
         spec: names the entry point and the seed.
@@ -74,6 +75,7 @@ def run(
         timeout_seconds: after this long it gets SIGTERM, and SIGKILL `GRACE_SECONDS` later.
         on_output: called with each line while it runs.
         keep_open: file descriptors that stay open until every process of the training is gone.
+        stopped: asked several times a second whether to stop it now, as if its time were up.
     """
     script = f"./{_script(spec)}"
     # All paths are relative, so a model that records its arguments is the same wherever it was trained.
@@ -93,7 +95,7 @@ def run(
             umask=0o022,
         ) as running,
     ):
-        timed_out = _follow(running, output, time.monotonic() + timeout_seconds)
+        timed_out = _follow(running, output, time.monotonic() + timeout_seconds, stopped)
         code = running.wait()
     return Ended(code if code >= 0 else 128 - code, timed_out, output.last_line)
 
@@ -121,23 +123,23 @@ def _script(spec: TrainingSpec) -> PurePosixPath:
     return PurePosixPath(spec.entry_point or "")
 
 
-def _follow(running: "subprocess.Popen[bytes]", output: CapturedOutput, deadline: float) -> bool:
+def _follow(running: "subprocess.Popen[bytes]", output: CapturedOutput, deadline: float, stopped: Callable[[], bool]) -> bool:
     """Take in output until the process has ended; return whether it had to be stopped."""
     assert running.stdin and running.stdout  # noqa: S101 - both are pipes; this tells the type checker
-    stopped = False
+    told = False
     with selectors.DefaultSelector() as readable:
         readable.register(running.stdout, selectors.EVENT_READ)
         while True:
-            if readable.select(0.2 if stopped else min(0.2, max(0.0, deadline - time.monotonic()))):
+            if readable.select(0.2 if told else min(0.2, max(0.0, deadline - time.monotonic()))):
                 data = os.read(running.stdout.fileno(), 1 << 16)
                 if not data:
                     break
                 output.take(data)
             elif running.poll() is not None:
                 break
-            if not stopped and time.monotonic() >= deadline:
-                stopped = True
+            if not told and (time.monotonic() >= deadline or stopped()):
+                told = True
                 with suppress(BrokenPipeError):
                     running.stdin.write(b"s")
     output.finish()
-    return stopped
+    return told

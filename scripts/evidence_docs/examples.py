@@ -1,7 +1,7 @@
 """One small story in signed evidence, the same bytes every time: its key is published, so it vouches for nothing.
 
 rainfall:1 is trained, registered, evaluated, reproduced, approved and promoted to prod; rainfall:2 follows it; a rollback goes back to
-rainfall:1; and that is exported. Of rainfall:2 only its promotion is in the story.
+rainfall:1; and that is exported. Of rainfall:2 only its promotion and its tombstone are in the story. An import stands for itself.
 """
 
 import base64
@@ -74,6 +74,8 @@ def examples() -> dict[str, bytes]:
     leaves = [merkle.leaf_hash(entry) for entry in story.entries]
     head = Checkpoint(ORIGIN, len(leaves), merkle.root(leaves))
     story.sign("export", _export(head, current))
+    story.sign("import", _imported())
+    story.sign("tombstone", _tombstone())
     note = checkpoint.sign(head, SIGNER)
     proof = log_proof.LogProof(PROVEN, tuple(merkle.inclusion_proof(PROVEN, len(leaves), _reader(leaves))), note)
     return {
@@ -209,6 +211,33 @@ def _export(head: Checkpoint, current: tuple[int, str]) -> bytes:
         files=sha256_hex(b"FILES.SHA256"),
         exported_by="ada",
         exported_at=_at(60),
+    )
+
+
+def _imported() -> bytes:
+    return confirmations.imported(
+        source="https://old.example.com",
+        kind="artifact",
+        original_id="7",
+        document='{"artifactUri":"s3://models/artifacts/rainfall.model","id":"7"}',
+        artifact_id=_id("artifact"),
+        outcome="registered as rainfall:1",
+        imported_by="ada",
+        imported_at=_at(11),
+    )
+
+
+def _tombstone() -> bytes:
+    return confirmations.tombstone(
+        artifact_id=_id("artifact 2"),
+        model="rainfall",
+        version=2,
+        subject=_SECOND,
+        artifact_uri="s3://models/artifacts/rainfall-2.model",
+        reason="nobody goes back to it",
+        rule={"olderThanDays": 90, "keepLast": 1, "rollbackTargets": 2},
+        pruned_by="ada",
+        pruned_at=_at(70),
     )
 
 

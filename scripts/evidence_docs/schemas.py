@@ -6,9 +6,10 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from aiinfra_core.domain.artifact import DigestKind
-from aiinfra_core.evidence.predicates import SHAPES, Predicate
+from aiinfra_core.evidence.predicates import IMPORT, SHAPES, Predicate
 from aiinfra_core.evidence.statement import STATEMENT_TYPE
 
+_ABOUT = {IMPORT: ("record", "The record as it came: its kind and id, and the SHA-256 of the document that is kept.")}
 _DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 
 
@@ -25,17 +26,18 @@ def schemas() -> dict[str, bytes]:
 def _statement(predicate_type: str, shape: type[Predicate]) -> dict[str, Any]:
     predicate = shape.model_json_schema(mode="validation", schema_generator=_WithoutFieldTitles)
     parts = predicate.pop("$defs", {})
+    about, subject = _ABOUT.get(predicate_type, ("artifact", "The artifact: the model's name and the digest of its bytes."))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:ai-infra:schema:{shape.__name__.lower()}:v1",
         "title": f"{shape.__name__} statement",
-        "description": "An in-toto Statement v1 about one artifact, the payload of an application/vnd.in-toto+json DSSE envelope.",
+        "description": f"An in-toto Statement v1 about one {about}, the payload of an application/vnd.in-toto+json DSSE envelope.",
         "type": "object",
         "required": ["_type", "subject", "predicateType", "predicate"],
         "properties": {
             "_type": {"const": STATEMENT_TYPE},
             "subject": {
-                "description": "The artifact: the model's name and the digest of its bytes.",
+                "description": subject,
                 "type": "array",
                 "minItems": 1,
                 "maxItems": 1,

@@ -1,13 +1,15 @@
-"""Run register and promote in a forked child and end it by SIGKILL at its n-th call to the database.
+"""Run register and promote (or another story) in a forked child and end it by SIGKILL at its n-th call to the database.
 
-Started by test_killed_core; reads one JSON line per run, `{"at": n, "environment": {...}}`, and answers each with
-`{"signal": 9 | 0, "calls": n}`. Importing happens once; each child makes its own connections.
+Started by test_killed_core, and by test_killed_upkeep through killed_upkeep; reads one JSON line per run,
+`{"at": n, "environment": {...}}`, and answers each with `{"signal": 9 | 0, "calls": n}`. Importing happens once; each child makes its
+own connections.
 """
 
 import json
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from sqlalchemy import Engine, event
@@ -16,6 +18,8 @@ from aiinfra_core import artifact_store, promoting, registering
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.settings import Settings
+
+Story = Callable[[Settings], None]
 
 
 def story(settings: Settings) -> None:
@@ -32,7 +36,7 @@ def _asked(artifact: Artifact, environment: str, quality: float) -> PromotionReq
     return PromotionRequest(artifact=str(artifact.id), environment=environment, evaluation={"quality": quality}, requested_by="paul")
 
 
-def _run_until(at: int) -> int:
+def _run_until(at: int, story: Story) -> int:
     calls = 0
 
     def count(*_: object) -> None:
@@ -47,13 +51,13 @@ def _run_until(at: int) -> int:
     return calls
 
 
-def _child(at: int, environment: dict[str, str], report: Path) -> None:
+def _child(at: int, story: Story, environment: dict[str, str], report: Path) -> None:
     os.environ.update(environment)
-    report.write_text(str(_run_until(at)))
+    report.write_text(str(_run_until(at, story)))
     os._exit(0)
 
 
-def main() -> None:
+def main(story: Story) -> None:
     """Answer each line of standard input."""
     for line in sys.stdin:
         run = json.loads(line)
@@ -62,7 +66,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             try:
-                _child(run["at"], run["environment"], report)
+                _child(run["at"], story, run["environment"], report)
             finally:
                 os._exit(1)
         _, status = os.waitpid(child, 0)
@@ -72,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(story)

@@ -58,7 +58,7 @@ def test_a_model_trained_elsewhere_has_a_bill(installation: Settings, run: Run, 
     (tmp_path / "model" / "weights").write_text("1")
     artifact = run(f"register --model rain {tmp_path}/model --json").json
     model = json.loads(run("bom rain").out)["metadata"]["component"]
-    assert properties(model)["provenance"] == "none"
+    assert properties(model)["provenance"] == "no provenance"
     assert properties(model)["artifact:dirHash"] == artifact["checksum"]
 
 

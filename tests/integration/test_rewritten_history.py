@@ -164,7 +164,10 @@ def test_what_waits_to_be_chained_counts_as_told(story: Story) -> None:
         tx.execute(text("UPDATE models SET last_version = last_version + 1 WHERE name = 'snow'"))
         assert [place.partition(":")[0] for place in places(tx, settings)] == ["models snow"]
         payload = tx.execute(
-            text("SELECT payload::text FROM audit_events WHERE event_type = 'artifact.registered' ORDER BY seq DESC")
+            text(
+                "SELECT payload::text FROM audit_events WHERE event_type = 'artifact.registered'"
+                " AND payload->'rows'->'models'->>'name' = 'snow' ORDER BY seq DESC"
+            )
         ).scalar()
         event = canonical_json.loads(payload or "")
         event["rows"] = {"models": event["rows"]["models"] | {"last_version": event["rows"]["models"]["last_version"] + 1}}

@@ -90,7 +90,9 @@ def test_a_database_that_cannot_be_reached_is_unavailable(tmp_path: Path) -> Non
         migrate.migrate(f"postgresql:///aiinfra?host={tmp_path}")
 
 
-@pytest.mark.parametrize("table", ["model_artifacts", "evaluations", "attestations", "audit_events"])
+@pytest.mark.parametrize(
+    "table", ["model_artifacts", "evaluations", "attestations", "audit_events", "model_cards", "imports", "artifact_tombstones"]
+)
 @pytest.mark.parametrize("change", ["UPDATE {} SET {} = {}", "DELETE FROM {}", "TRUNCATE {} CASCADE"])
 def test_evidence_is_append_only_even_for_the_owner(database_url: str, table: str, change: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as connection:
@@ -114,6 +116,9 @@ def _fill(connection: psycopg.Connection) -> None:
           'requested', '{}', 0, 'me', now(), now());
         INSERT INTO environment_pointers VALUES ('prod', 'm', 1, '00000000-0000-0000-0000-000000000003',
           '00000000-0000-0000-0000-000000000001', now());
+        INSERT INTO model_cards VALUES ('00000000-0000-0000-0000-000000000005', 'm', 1, 1, 'd', '{}', 'c', 'me', now());
+        INSERT INTO imports VALUES ('00000000-0000-0000-0000-000000000006', 's', 'job', 'i', '{}', NULL, 'o', repeat('a', 64), 'me', now());
+        INSERT INTO artifact_tombstones VALUES ('00000000-0000-0000-0000-000000000001', 'r', '{}', repeat('a', 64), 'me', now());
         INSERT INTO audit_events VALUES (1, '00000000-0000-0000-0000-000000000004', 't', '{}', NULL, 'h', 's', 'k', now(), now(), '{}', 1);
         """
     )

@@ -22,15 +22,19 @@ from aiinfra_core.tables import (
     audit_events,
     audit_outbox,
     audit_tiles,
+    job_leases,
     metadata,
     request_ids,
+    search_metrics,
+    search_terms,
 )
+from tests.simulators import kept_records
 from tests.simulators.long_log import fill
 from tests.simulators.postgres import made_database
 
 EVIDENCE = (*STATE_TABLES, audit_events, audit_tiles, audit_checkpoints)
 # They say how far work has come, and prove nothing.
-OPERATIONAL = (request_ids, audit_outbox, audit_deliveries, audit_dead_letters)
+OPERATIONAL = (request_ids, audit_outbox, audit_deliveries, audit_dead_letters, job_leases, search_terms, search_metrics)
 FILLED = 260  # more than one tile holds
 
 Story = tuple[Engine, Settings]
@@ -60,7 +64,7 @@ def story(postgres_server: str, migrated_template: str, tmp_path_factory: pytest
 
 
 def lived(settings: Settings) -> None:
-    """Train, register, evaluate and promote three models, with a checkpoint after each."""
+    """Train, register, evaluate and promote three models, write cards, import and prune, with a checkpoint after each."""
     signer = audit_signer(settings)
     fill(settings, FILLED, signer)
     for seed, model in enumerate(("rainfall", "rainfall", "snow")):
@@ -72,6 +76,11 @@ def lived(settings: Settings) -> None:
         promoting.promote(settings, asked)
         sequence_pending(settings, signer)
         checkpoints.checkpoint(settings, signer)
+    kept_records.write_cards(settings)
+    kept_records.import_some(settings)
+    kept_records.prune_two(settings)
+    sequence_pending(settings, signer)
+    checkpoints.checkpoint(settings, signer)
 
 
 def take_guards_away(tx: Connection) -> None:
@@ -84,6 +93,9 @@ def take_guards_away(tx: Connection) -> None:
     )
     for constrained, name in tx.execute(text(constraints)).all():
         tx.execute(text(f"ALTER TABLE {constrained} DROP CONSTRAINT IF EXISTS {name} CASCADE"))
+    unique = "SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON oid = indrelid WHERE indisunique AND relkind = 'r'"
+    for name in tx.execute(text(f"{unique} AND relnamespace = 'public'::regnamespace")).scalars().all():
+        tx.execute(text(f"DROP INDEX {name}"))
     for table in EVIDENCE:
         for column in table.columns:
             if not column.nullable:

@@ -19,10 +19,11 @@ from aiinfra_core.keys import audit_signer
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import metadata
 from tests import factories
+from tests.simulators import kept_records
 from tests.simulators.postgres import made_database
 
 # What is not told of in the log, or says how far the log went.
-NOT_REBUILT = {"request_ids", "audit_deliveries", "audit_dead_letters", "audit_outbox"}
+NOT_REBUILT = {"request_ids", "job_leases", "audit_deliveries", "audit_dead_letters", "audit_outbox"}
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def ask(settings: Settings, artifact: str, environment: str, quality: float | No
 
 
 def live(settings: Settings, code_ref: str) -> None:
-    """Train, fail, register, evaluate and promote: every kind of row, and every kind of move of them."""
+    """Train, fail, register, evaluate, promote, write cards, import and prune: every kind of row, and every kind of move of them."""
     for seed in (1, 2, 3):
         spec = factories.training_spec(code_ref, seed=seed)
         job = jobs.train(settings, spec, requested_by="tess", on_output=lambda _: None)
@@ -61,6 +62,9 @@ def live(settings: Settings, code_ref: str) -> None:
         ask(settings, str(artifact.id), "prod", 0.2 if seed == 2 else 0.9)
     broken = TrainingSpec(**{**factories.training_spec(code_ref).model_dump(), "entry_point": "fail.py"})
     jobs.train(settings, broken, requested_by="tess", on_output=lambda _: None)
+    kept_records.write_cards(settings)
+    kept_records.import_some(settings)
+    kept_records.prune_two(settings)
 
 
 def publish(settings: Settings) -> bytes:

@@ -132,3 +132,35 @@ def export(**changes: Any) -> bytes:
         "exported_at": MOMENT,
     }
     return confirmations.export(**{**fields, **changes})
+
+
+DOCUMENT = '{"id":"old"}'
+
+
+def imported(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "source": "https://old.example/registry",
+        "kind": "artifact",
+        "original_id": "old",
+        "document": DOCUMENT,
+        "artifact_id": ID,
+        "outcome": "registered as rainfall:3",
+        "imported_by": "ada",
+        "imported_at": MOMENT,
+    }
+    return confirmations.imported(**{**fields, **changes})
+
+
+def tombstone(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "artifact_id": ID,
+        "model": "rainfall",
+        "version": 3,
+        "subject": SUBJECT,
+        "artifact_uri": "s3://models/x",
+        "reason": "nobody uses it",
+        "rule": {"olderThanDays": 90, "keepLast": 3, "rollbackTargets": 2},
+        "pruned_by": "ada",
+        "pruned_at": MOMENT,
+    }
+    return confirmations.tombstone(**{**fields, **changes})

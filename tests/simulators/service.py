@@ -1,6 +1,7 @@
 """The service on a real socket, in a thread of the test's process; `aiinfra serve` itself is started by the tests of the server."""
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import httpx
 import uvicorn
 
 from aiinfra_core.http_api.app import create_app
+from aiinfra_core.http_api.tls import HttpProtocol
 from aiinfra_core.settings import Settings
 
 AS_DEBUG = {"X-Debug-Token": "a-debug-token-for-tests"}
@@ -17,11 +19,14 @@ AS_DEBUG = {"X-Debug-Token": "a-debug-token-for-tests"}
 
 
 @contextmanager
-def serving(settings: Settings) -> Iterator[str]:
-    """Serve the API over these settings; give its address."""
+def serving(settings: Settings, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve the API over these settings, perhaps over TLS; give its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
+        config = uvicorn.Config(create_app(settings), http=HttpProtocol, log_level="warning", lifespan="on")
+        config.load()
+        config.ssl = tls
+        server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
@@ -29,7 +34,7 @@ def serving(settings: Settings) -> Iterator[str]:
             while not server.started:
                 assert thread.is_alive() and time.monotonic() < deadline, "the service did not start"
                 time.sleep(0.01)
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
         finally:
             server.should_exit = True
             thread.join()

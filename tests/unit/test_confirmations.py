@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import DigestKind
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import dsse, statement
@@ -16,6 +17,7 @@ from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.predicates import PROMOTION_EXTENSION, Promotion
 from aiinfra_core.evidence.statement import Subject
 from tests.simulators.sample_statements import (
+    DOCUMENT,
     HEX,
     ID,
     MOMENT,
@@ -23,9 +25,11 @@ from tests.simulators.sample_statements import (
     approval,
     evaluation,
     export,
+    imported,
     promotion,
     registration,
     reproduction,
+    tombstone,
 )
 
 OTHER = "cd" * 32
@@ -90,6 +94,36 @@ def test_an_export_of_a_version_says_nothing_about_what_is_current() -> None:
     assert (predicate["environment"], predicate["current"]) == (None, None)
 
 
+def test_an_import_is_stated_in_full_about_the_record_as_it_came() -> None:
+    stated = json.loads(imported())
+    assert stated["predicateType"] == "urn:ai-infra:attestation:import:v1"
+    assert stated["subject"] == [{"name": "artifact:old", "digest": {"sha256": sha256_hex(DOCUMENT.encode())}}]
+    assert stated["predicate"] == {
+        "source": "https://old.example/registry",
+        "kind": "artifact",
+        "originalId": "old",
+        "artifactId": str(ID),
+        "outcome": "registered as rainfall:3",
+        "importedBy": "ada",
+        "importedAt": WRITTEN,
+    }
+    assert json.loads(imported(artifact_id=None))["predicate"]["artifactId"] is None
+
+
+def test_a_tombstone_is_stated_in_full() -> None:
+    assert json.loads(tombstone())["predicateType"] == "urn:ai-infra:attestation:tombstone:v1"
+    assert claim(tombstone()) == {
+        "artifactId": str(ID),
+        "model": "rainfall",
+        "version": 3,
+        "artifactUri": "s3://models/x",
+        "reason": "nobody uses it",
+        "rule": {"olderThanDays": 90, "keepLast": 3, "rollbackTargets": 2},
+        "prunedBy": "ada",
+        "prunedAt": WRITTEN,
+    }
+
+
 def test_a_rollback_is_a_promotion_that_says_so() -> None:
     read = statement.parse(promotion(rollback=True)).predicate
     assert isinstance(read, Promotion)
@@ -127,6 +161,13 @@ def test_a_rollback_is_a_promotion_that_says_so() -> None:
         (reproduction, {"reproduced_by": "x" * 5000}),
         (approval, {"approver": "x" * 5000}),
         (export, {"exported_by": "x" * 5000}),
+        (imported, {"kind": "model"}),
+        (imported, {"outcome": "x" * 5000}),
+        (imported, {"imported_at": MOMENT.replace(tzinfo=None)}),
+        (tombstone, {"reason": "x" * 5000}),
+        (tombstone, {"rule": {"olderThanDays": 90, "keepLast": 3}}),
+        (tombstone, {"rule": {"olderThanDays": -1, "keepLast": 3, "rollbackTargets": 2}}),
+        (tombstone, {"version": 0}),
     ],
     ids=lambda value: value.__name__ if callable(value) else str(value)[:50],
 )

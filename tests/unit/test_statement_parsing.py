@@ -9,18 +9,23 @@ import rfc8785
 
 from aiinfra_core import canonical_json
 from aiinfra_core.checksums import sha256_hex
+from aiinfra_core.domain.artifact import DigestKind
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import dsse, predicates, statement
+from aiinfra_core.evidence.statement import Subject
 from aiinfra_core.signing import local
 from tests.simulators.sample_statements import (
+    DOCUMENT,
     HEX,
     SUBJECT,
     approval,
     evaluation,
     export,
+    imported,
     promotion,
     registration,
     reproduction,
+    tombstone,
     training,
 )
 
@@ -34,6 +39,8 @@ ALL = {
     "reproduction": reproduction(),
     "approval": approval(),
     "export": export(),
+    "import": imported(),
+    "tombstone": tombstone(),
 }
 
 
@@ -42,7 +49,8 @@ def test_a_statement_is_canonical_json_that_can_be_signed_and_read_back(payload:
     assert payload == rfc8785.dumps(json.loads(payload))
     opened = dsse.open_envelope(dsse.sign(payload, SIGNER), {SIGNER.public_key.keyid: SIGNER.public_key})
     read = statement.parse(opened)
-    assert (read.subject, read.digest) == (SUBJECT, sha256_hex(payload))
+    subject = Subject("artifact:old", DigestKind.FILE, sha256_hex(DOCUMENT.encode())) if payload == ALL["import"] else SUBJECT
+    assert (read.subject, read.digest) == (subject, sha256_hex(payload))
     assert isinstance(read.predicate, predicates.SHAPES[read.predicate_type])
     assert float not in {type(item) for item in scalars(json.loads(payload))}
 
@@ -111,6 +119,16 @@ REFUSED: list[tuple[bytes, list[Any], Any, str]] = [
     (export(), ["predicate", "head", "extra"], 1, "predicate"),
     (export(), ["predicate", "head", "size"], True, "predicate"),
     (export(), ["predicate", "version"], 0, "predicate"),
+    (imported(), ["predicate", "extra"], 1, "predicate"),
+    (imported(), ["predicate", "kind"], "model", "predicate"),
+    (imported(), ["predicate", "artifactId"], ..., "predicate"),
+    (imported(), ["predicate", "importedAt"], "2026-03-01", "predicate"),
+    (tombstone(), ["predicate", "extra"], 1, "predicate"),
+    (tombstone(), ["predicate", "rule", "extra"], 1, "predicate"),
+    (tombstone(), ["predicate", "rule", "keepLast"], "3", "predicate"),
+    (tombstone(), ["predicate", "rule", "rollbackTargets"], 0, "predicate"),
+    (tombstone(), ["predicate", "rule"], ..., "predicate"),
+    (tombstone(), ["predicate", "version"], 0, "predicate"),
     (promotion(), ["subject"], [], "subject"),
     (promotion(), ["subject"], ..., "subject"),
     (promotion(), ["subject"], [{"name": "a", "digest": {"sha256": HEX}}] * 2, "subject"),

@@ -10,7 +10,7 @@ from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle, dsse
-from aiinfra_core.evidence.predicates import Evaluation, Registration, Sha256Digest, Training
+from aiinfra_core.evidence.predicates import EXECUTOR, Evaluation, Registration, Sha256Digest, Training
 from aiinfra_core.evidence.statement import Subject
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.log import Entry, Row
@@ -153,6 +153,8 @@ def _check_training(story: Story, claim: Claim, said: Training) -> str:
     if str(row.get("seed")) != asked.seed or text_digest(row.get("hyperparams")) != asked.hyperparams_digest.sha256:
         raise EvidenceBroken("log row", f"seed or hyperparams in {entry.place} is not what was signed.")
     _check_record(story, record, claim, said, str(row.get("spec_digest")))
+    if said.run_details.builder.declared_by not in (None, entry.event.get("actor")):
+        raise EvidenceBroken("log row", f"{entry.place} was told by somebody else than who declared the training.")
     return record
 
 
@@ -168,7 +170,10 @@ def _check_record(story: Story, digest: str, claim: Claim, said: Training, spec_
     data = story.files.files.get(name)
     if data is None or sha256(data).hexdigest() != digest:
         raise EvidenceBroken("inputs", f"{name} is missing or has another digest.")
-    spec = TrainingSpec.model_validate(canonical_json.loads(data, what=name)["spec"])
+    read, builder = canonical_json.loads(data, what=name), said.run_details.builder
+    if builder.id != f"{EXECUTOR}{read['executor']}" or (read["executor"] == "external") != (builder.declared_by is not None):
+        raise EvidenceBroken("inputs", f"{name} tells of another executor than {claim.place}.")
+    spec = TrainingSpec.model_validate(read["spec"])
     asked = said.build_definition.external_parameters
     same = (spec.model, spec.code_ref, spec.entry_point, spec.container_digest, str(spec.seed))
     if same != (asked.model, asked.code_ref, asked.entry_point, asked.container_digest, asked.seed) or spec.digest() != spec_digest:

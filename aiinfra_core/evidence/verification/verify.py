@@ -60,6 +60,7 @@ class Report:
             "model": self.subject.predicate.model,
             "version": self.subject.version,
             "checksum": self.subject.subject.checksum,
+            "provenance": "trained" if self.subject.predicate.training_job_id else "no provenance",
             "environment": exported.environment if exported else None,
             "sequence": exported.current.sequence if exported and exported.current else None,
             "log": {"origin": self.log.checkpoint.origin, "size": self.log.checkpoint.size, "root": self.log.checkpoint.root.hex()},

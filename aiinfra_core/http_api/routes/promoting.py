@@ -1,7 +1,58 @@
-"""Routes of promoting."""
+"""`POST /ai-infra/promote`: make a registered artifact current in an environment, as far as that is allowed."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
 
+from aiinfra_core import evaluating, promoting
+from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
+from aiinfra_core.errors import Forbidden, RequestIdReused
+from aiinfra_core.http_api import problems
+from aiinfra_core.http_api.access.identity import Identity, Promoter
+from aiinfra_core.http_api.idempotency import IdempotencyKey, IfMatch, etag, once, sequence_seen
+from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
+from aiinfra_core.settings import environment_named
+from aiinfra_core.wire import AskedPromotion, SentPromotion, sent_promotion
 
 router = APIRouter(prefix="/ai-infra", tags=["promoting"], route_class=StrictRoute)
+
+_UNAVAILABLE = "unavailable:"
+
+
+@router.post("/promote", response_model=SentPromotion, responses=documented(404, 409, 412, 413, 415, 422))
+def promote(request: Request, body: AskedPromotion, who: Promoter, key: IdempotencyKey = None, if_match: IfMatch = None) -> Response:
+    """Verify, judge, sign and apply a promotion; a policy's no is an answer too, and is recorded."""
+    settings = request.app.state.settings
+    environment = environment_named(settings, body.environment)
+    who.check_in("promoter", environment)
+    requester = _requester(body, who)
+    with once(request, who, key) as request_id:
+        if body.evaluation is None:
+            evaluating.record_measured(settings, body.artifact_id)
+        asked = PromotionRequest(
+            artifact=str(body.artifact_id),
+            environment=environment,
+            evaluation=body.evaluation,
+            requested_by=requester,
+            request_id=request_id,
+            sequence_seen=sequence_seen(if_match),
+        )
+        promotion = promoting.promote(settings, asked, asked_by=who.actor)
+        if request_id and promotion.requested_by != requester:
+            raise RequestIdReused(f"Promotion {promotion.id} was asked for by {promotion.requested_by}.")
+    return _answer(request, promotion)
+
+
+def _requester(body: AskedPromotion, who: Identity) -> str:
+    if body.requested_by in (None, who.actor) or who.may("admin"):
+        return body.requested_by or who.actor
+    raise Forbidden(f"requestedBy must be you, {who.actor}, or be left out; only an administrator may ask for somebody else.")
+
+
+def _answer(request: Request, promotion: Promotion) -> Response:
+    sent = sent_promotion(promotion)
+    reason = promotion.reason or ""
+    if promotion.status is PromotionStatus.REJECTED and reason.startswith(_UNAVAILABLE):
+        part = reason.removeprefix(_UNAVAILABLE).partition(" ")[0]
+        return problems.problem(request, 503, reason, {"Retry-After": "5"}, code="unavailable", part=part, promotion=sent)
+    headers = {"ETag": etag(sent.sequence)} if promotion.status is PromotionStatus.APPLIED else None
+    return Response(sent.model_dump_json(by_alias=True), 200, headers, media_type="application/json")

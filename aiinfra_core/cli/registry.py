@@ -1,0 +1,134 @@
+"""Where a command does its work: in this machine's installation, or at the service named with --server. Both give the wire's records.
+
+`here` and `there` are the two; a command's body knows only what they have in common.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Annotated, Any, Protocol
+from uuid import UUID
+
+from cyclopts import Parameter
+
+from aiinfra_core.domain.artifact import Evaluation
+from aiinfra_core.domain.promotion import Pointer
+from aiinfra_core.domain.record import Record
+from aiinfra_core.domain.training import TrainingSpec
+from aiinfra_core.wire import SentArtifact, SentCard, SentJob, SentJobDetails, SentPromotion
+from aiinfra_core.wire_reading import SentReport
+
+PATIENCE_SECONDS = 15.0
+"""How long a command asks a service that does not answer."""
+
+Server = Annotated[
+    str | None,
+    Parameter(
+        help="Do it at this service, such as https://registry.example, instead of here. It takes AI_INFRA_TOKEN or "
+        "AI_INFRA_CLIENT_CERT and AI_INFRA_CLIENT_KEY to say who asks, AI_INFRA_CA where its CA is your own.",
+        env_var="AI_INFRA_SERVER",
+    ),
+]
+
+
+class Registration(Record):
+    """What is to be registered: what a job made, or bytes somewhere; `path` is a file or directory of this machine."""
+
+    job: UUID | None = None
+    path: str | None = None
+    model: str | None = None
+    uri: str | None = None
+    checksum: str | None = None
+    metadata: dict[str, Any] | None = None
+    registered_by: str | None = None
+    request_id: str | None = None
+
+
+class Wanted(Record):
+    """A promotion that is wanted, as it was typed."""
+
+    artifact: str
+    environment: str
+    evaluation: dict[str, Any] | None
+    requested_by: str | None
+    request_id: str | None
+
+
+class Listed(Record):
+    """A version in a list and the environments it is current in."""
+
+    artifact: SentArtifact
+    current_in: tuple[str, ...]
+
+
+class Known(Record):
+    """What is recorded about a version."""
+
+    artifact: SentArtifact
+    job: SentJob | None
+    evaluations: tuple[Evaluation, ...]
+    promotions: tuple[SentPromotion, ...]
+    current_in: tuple[Pointer, ...]
+    card: SentCard | None = None
+    imported_from: str | None = None
+    pruned: str | None = None
+
+
+class Registry(Protocol):
+    """What the commands need of a registry; references are as people type them."""
+
+    def now(self) -> datetime:
+        """Return what its clock says; what is older was done before."""
+
+    def environments(self) -> Sequence[str]:
+        """Return the environments in the order a model takes."""
+
+    def train(
+        self, spec: TrainingSpec, *, requested_by: str | None, request_id: str | None, wait: bool, tell: Callable[[str], None]
+    ) -> SentJob:
+        """Return the job of a training, ended unless nobody waits for it; `tell` is told how it goes."""
+
+    def job(self, job_id: UUID) -> SentJobDetails:
+        """Return one job and who runs it."""
+
+    def jobs(self, model: str | None, status: str | None, code_ref: str | None, limit: int, after: UUID | None) -> Sequence[SentJobDetails]:
+        """Return jobs, newest first, and who runs them."""
+
+    def register(self, wanted: Registration) -> SentArtifact:
+        """Return the version that was registered."""
+
+    def promote(self, wanted: Wanted) -> SentPromotion:
+        """Return how a promotion ended; one that could not be judged is rejected as `unavailable:PART`."""
+
+    def artifact(self, reference: str) -> SentArtifact:
+        """Return one version."""
+
+    def versions(self, model: str | None, limit: int, after: UUID | None) -> Sequence[Listed]:
+        """Return versions, newest first."""
+
+    def known(self, reference: str) -> Known:
+        """Return a version and all that is recorded about it."""
+
+    def verify(self, reference: str) -> SentReport:
+        """Check what is recorded about a version."""
+
+
+@contextmanager
+def registry_at(server: str | None) -> Iterator[Registry]:
+    """Give the registry of a service, or without one this machine's own, with every part running.
+
+    Raises:
+        Misconfigured: a setting is missing or wrong.
+    """
+    # Each way imports only its own: at a service nothing of the database is needed.
+    if not server:
+        from aiinfra_core.cli.here import Here
+        from aiinfra_core.cli.parts import running_parts
+
+        yield Here(running_parts())
+        return
+    from aiinfra_core.cli.there import There
+    from aiinfra_core.client import Client
+
+    with Client.from_environment(server, deadline=PATIENCE_SECONDS) as client:
+        yield There(client)

@@ -1,0 +1,67 @@
+"""`/metrics`: what all workers counted, and what the database knows, in Prometheus' text."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from aiinfra_core import database, measurements
+from aiinfra_core.audit_log.delivering import progress, sinks
+from aiinfra_core.audit_log.figures import figures
+from aiinfra_core.errors import AiInfraError
+from aiinfra_core.http_api.access.identity import PublicReader
+from aiinfra_core.http_api.strict_json import StrictRoute
+from aiinfra_core.settings import Settings
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["health"], route_class=StrictRoute)
+
+_SECONDS = 2
+_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The figures"}}
+
+
+@router.get("/metrics", response_class=Response, responses=_TEXT)
+def metrics(request: Request, _who: PublicReader) -> Response:
+    """Return the figures of all workers of this service, and how far the audit log is."""
+    looked_up = CollectorRegistry()
+    looked_up.register(_LookedUp(list(_families(request.app.state.settings))))
+    return Response(generate_latest(measurements.collected()) + generate_latest(looked_up), media_type=CONTENT_TYPE_LATEST)
+
+
+class _LookedUp(Collector):
+    def __init__(self, found: list[GaugeMetricFamily]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield from self._found
+
+
+def _families(settings: Settings) -> Iterator[GaugeMetricFamily]:
+    try:
+        with database.impatient(settings, _SECONDS) as connection:
+            log, standing = figures(connection), progress.standing(connection, sinks.configured(settings))
+    except AiInfraError as error:
+        logger.warning("The figures of the audit log are missing: %s", error)
+        yield _gauge("ai_infra_database_up", "Whether the database answered.", 0)
+        return
+    yield _gauge("ai_infra_database_up", "Whether the database answered.", 1)
+    yield _gauge("ai_infra_audit_outbox_waiting", "Events that are not chained yet, of many not all.", log.waiting)
+    yield _gauge("ai_infra_audit_log_events", "Events in the log.", log.events)
+    yield _gauge("ai_infra_audit_log_uncovered_events", "Events that no checkpoint covers yet.", log.events - log.covered)
+    if log.checkpoint_age is not None:
+        yield _gauge("ai_infra_audit_checkpoint_age_seconds", "Age of the newest checkpoint.", log.checkpoint_age)
+    lag = GaugeMetricFamily("ai_infra_audit_sink_lag_events", "Events a sink was not given yet.", labels=("sink", "id"))
+    letters = GaugeMetricFamily("ai_infra_audit_sink_dead_letters", "Events a sink does not take.", labels=("sink", "id"))
+    for one in standing:
+        labels = (one.sink.name, one.sink.id[:8])
+        lag.add_metric(labels, one.lag)
+        letters.add_metric(labels, one.dead_letters)
+    yield from (lag, letters)
+
+
+def _gauge(name: str, does: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, does, value=value)

@@ -1,0 +1,79 @@
+"""Rows as the JSON the service sends, made by the database: an answer is one text, with no records between it and the socket.
+
+The names are those of the records in `wire`, and a test holds both equal. Which rows are sent lives in `search`, `reading`, `lineage`.
+"""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, DateTime, FromClause, LargeBinary, Select, case, func, literal_column, select
+
+from aiinfra_core.domain.artifact import Evaluation
+from aiinfra_core.tables import audit_events, evaluations, model_artifacts, model_promotions, training_jobs
+from aiinfra_core.wire import Sent, SentArtifact, SentJob, SentPromotion
+from aiinfra_core.wire_reading import SentEvent
+
+Document = ColumnElement[Any]
+_TIME: ColumnElement[str] = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""")
+
+
+def document(record: type[Sent | Evaluation], source: FromClause, **values: ColumnElement[Any]) -> Document:
+    """Return a record as a JSON object, out of the columns of a table that have its fields' names, and of these values."""
+    parts: list[ColumnElement[Any]] = []
+    for name, field in record.model_fields.items():
+        parts += [literal_column(f"'{field.alias}'"), _value(values[name] if name in values else source.c[name])]
+    return func.json_build_object(*parts)
+
+
+def every(query: Select[Any]) -> Document:
+    """Return the documents a query finds as one JSON array, in their order."""
+    rows = query.subquery()
+    return func.coalesce(select(func.json_agg(rows.c[0])).select_from(rows).scalar_subquery(), literal_column("'[]'::json"))
+
+
+def artifact(source: FromClause = model_artifacts) -> Document:
+    """Return an artifact as `SentArtifact`."""
+    trained = case((source.c.training_job_id.is_(None), literal_column("'no provenance'")), else_=literal_column("'trained'"))
+    return document(SentArtifact, source, provenance=trained)
+
+
+def promotion(source: FromClause = model_promotions) -> Document:
+    """Return a promotion as `SentPromotion`."""
+    return document(
+        SentPromotion,
+        source,
+        sentinel_decision=source.c.decision,
+        promoted_by=source.c.requested_by,
+        promoted_at=source.c.applied_at,
+        sequence=source.c.sequence_seen + literal_column("1"),
+    )
+
+
+def job(flow_run_id: ColumnElement[Any], source: FromClause = training_jobs) -> Document:
+    """Return a job as `SentJob`, without the fields of a dataset that were not given."""
+    return document(SentJob, source, flow_run_id=flow_run_id, dataset_refs=source.c.dataset_refs)
+
+
+def evaluation(source: FromClause = evaluations) -> Document:
+    """Return an evaluation as the record of that name."""
+    return document(Evaluation, source)
+
+
+def event(source: FromClause = audit_events) -> Document:
+    """Return an event as `SentEvent`: payload and metadata as the exact texts they are."""
+    return document(SentEvent, source, payload=_text(source.c.payload), metadata=_text(source.c.metadata))
+
+
+def base64(column: ColumnElement[bytes]) -> ColumnElement[str]:
+    """Return bytes as standard base64, on one line."""
+    return func.translate(func.encode(column, literal_column("'base64'")), literal_column("E'\\n'"), literal_column("''"))
+
+
+def _text(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    return literal_column(f"{column}::text")
+
+
+def _value(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    if isinstance(value.type, DateTime):
+        return func.to_char(value, _TIME)  # every connection is set to UTC
+    assert not isinstance(value.type, LargeBinary)  # noqa: S101 - bytes are sent as envelope or base64
+    return value

@@ -1,0 +1,286 @@
+"""Who has which role, which role allows what, and what is read out of claims, certificates and addresses."""
+
+import json
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from aiinfra_core.errors import Forbidden, Misconfigured, Unauthenticated
+from aiinfra_core.http_api.access import certificates, debug_token, oidc, peers, roles
+from aiinfra_core.http_api.access.identity import PER_ENVIRONMENT, ROLES, Demand, Identity
+from aiinfra_core.settings import Settings
+
+EVERYWHERE = [role for role in ROLES if role not in PER_ENVIRONMENT]
+IN_ONE = [f"{role}:{environment}" for role in PER_ENVIRONMENT for environment in ("staging", "prod", "*")]
+some_roles = st.frozensets(st.sampled_from([*EVERYWHERE, *IN_ONE]))
+
+
+def holder(*held: str) -> Identity:
+    return Identity("somebody", frozenset(held))
+
+
+@settings(deadline=None)
+@given(some_roles, st.sampled_from(ROLES))
+def test_a_role_allows_itself_any_role_allows_viewing_and_only_an_admin_may_do_all(held: frozenset[str], role: str) -> None:
+    expected = "admin" in held or role in held or (role == "viewer" and bool(held))
+    assert Identity("somebody", held).may(role) is expected
+
+
+@settings(deadline=None)
+@given(some_roles, st.sampled_from(PER_ENVIRONMENT), st.sampled_from(["staging", "prod", "qa"]))
+def test_a_role_in_one_environment_says_nothing_about_another(held: frozenset[str], role: str, environment: str) -> None:
+    allowed = bool({"admin", f"{role}:{environment}", f"{role}:*"} & held)
+    try:
+        Identity("somebody", held).check_in(role, environment)
+    except Forbidden:
+        assert not allowed
+    else:
+        assert allowed
+
+
+@settings(deadline=None)
+@given(some_roles)
+def test_a_role_in_some_environment_is_counted_for_that_role_alone(held: frozenset[str]) -> None:
+    for role in ROLES:
+        expected = role in PER_ENVIRONMENT and any(one.split(":")[0] == role for one in held)
+        assert Identity("somebody", held).may_somewhere(role) is expected
+
+
+def test_a_word_that_only_looks_like_a_role_allows_nothing() -> None:
+    strange = holder("admin:prod", "trainer:prod", "promoterx:prod")
+    assert not strange.may("admin", "trainer", "promoter")
+    assert not strange.may_somewhere("admin", "trainer", "promoter")
+
+
+class _Request:
+    """What a `Demand` reads of a request."""
+
+    def __init__(self, identity: Identity | None, *, public: bool) -> None:
+        self.scope = {"aiinfra.identity": identity}
+        self.app = type("App", (), {"state": type("State", (), {"settings": Settings(public_reads=public)})})
+
+
+def _asked(demand: Demand, identity: Identity | None, *, public: bool = False) -> Identity | None:
+    coroutine = demand(_Request(identity, public=public))  # type: ignore[arg-type]
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+    answer: Identity | None = ended.value.value
+    return answer
+
+
+def test_a_route_demands_a_role_and_an_open_read_nothing_where_reads_are_public() -> None:
+    closed, opened = Demand(("viewer",)), Demand(("viewer",), open_read=True)
+    assert _asked(closed, holder("approver:prod"), public=True) == holder("approver:prod")
+    assert _asked(opened, None, public=True) is None
+    assert _asked(opened, holder(), public=True) == holder()
+    for demand, identity, public, error in (
+        (closed, None, True, Unauthenticated),
+        (closed, holder(), True, Forbidden),
+        (opened, None, False, Unauthenticated),
+        (opened, holder(), False, Forbidden),
+        (Demand(("promoter",)), holder("approver:prod"), True, Forbidden),
+    ):
+        with pytest.raises(error):
+            _asked(demand, identity, public=public)
+    assert _asked(Demand(("promoter",)), holder("promoter:prod")) == holder("promoter:prod")
+
+
+def given_roles(**given: Any) -> roles.RoleMap:
+    return roles.read(Settings(roles=json.dumps({name.replace("__", ":"): listed for name, listed in given.items()})))
+
+
+def test_roles_are_added_up_over_names_groups_and_anyone() -> None:
+    given = given_roles(group__ml=["trainer"], sub__alice=["promoter:prod"], cert__ci=["registrar"], anyone=["viewer"])
+    assert roles.of(given, ("sub:alice", "group:ml", "group:unknown")) == {"trainer", "promoter:prod", "viewer"}
+    assert roles.of(given, ("sub:ml", "group:alice", "cert:alice")) == {"viewer"}, "a kind of name is not another"
+    assert roles.of({}, ("sub:alice",)) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("nonsense", "AI_INFRA_ROLES is not readable as JSON"),
+        ("[]", "must be a JSON object"),
+        ('{"group:ml": ["viewer"], "group:ml": ["admin"]}', "names a key twice"),
+        ('{"ml": ["viewer"]}', "gives roles to 'ml'"),
+        ('{"group:": ["viewer"]}', "gives roles to 'group:'"),
+        ('{"user:alice": ["viewer"]}', "gives roles to 'user:alice'"),
+        ('{"group:ml": "viewer"}', "a list of roles"),
+        ('{"group:ml": []}', "a list of roles"),
+        ('{"group:ml": ["root"]}', "the role 'root'; known are viewer, trainer"),
+        ('{"group:ml": ["Admin"]}', "the role 'Admin'"),
+        ('{"group:ml": [1]}', "the role 1"),
+        ('{"group:ml": ["promoter"]}', "promoter:ENVIRONMENT"),
+        ('{"group:ml": ["promoter:"]}', "the role 'promoter:'"),
+        ('{"group:ml": ["trainer:prod"]}', "the role 'trainer:prod'"),
+        ('{"group:ml": ["promoter:qa"]}', "environments are staging, prod"),
+    ],
+)
+def test_a_setting_that_gives_roles_wrongly_is_refused_at_the_start(wrong: str, told: str) -> None:
+    with pytest.raises(Misconfigured, match=told):
+        roles.read(Settings(roles=wrong))
+
+
+def test_every_role_there_is_can_be_given() -> None:
+    every = [*EVERYWHERE, *IN_ONE]
+    assert given_roles(group__all=every)["group:all"] == set(every)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.dictionaries(st.text(max_size=5), json_values, max_size=4), st.text(max_size=5))
+def test_any_claims_give_texts_and_nothing_else(claims: dict[str, Any], path: str) -> None:
+    assert all(isinstance(text, str) for text in oidc.texts_at(claims, path))
+
+
+@pytest.mark.parametrize(
+    ("claims", "path", "texts"),
+    [
+        ({"groups": ["a", "b", 3, None]}, "groups", ("a", "b")),
+        ({"groups": "one group"}, "groups", ("one group",)),
+        ({"scope": "read write"}, "scope", ("read", "write")),
+        ({"a": {"scp": "read write"}}, "a.scp", ("read", "write")),
+        ({"groups": {"a": True}}, "groups", ()),
+        ({}, "groups", ()),
+        ({"realm_access": {"roles": ["a"]}}, "realm_access.roles", ("a",)),
+        ({"realm_access": ["a"]}, "realm_access.roles", ()),
+        ({"https://example.com/roles": ["a"]}, "https://example.com/roles", ("a",)),
+        ({"a.b": ["whole"], "a": {"b": ["path"]}}, "a.b", ("whole",)),
+    ],
+)
+def test_groups_are_found_at_a_name_or_a_dotted_path(claims: dict[str, Any], path: str, texts: tuple[str, ...]) -> None:
+    assert oidc.texts_at(claims, path) == texts
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_no_claim_makes_an_actor_who_is_somebody_else(named: str) -> None:
+    try:
+        actor = oidc.identity_of(Settings(), {}, {"sub": named}).actor
+    except Unauthenticated:
+        return
+    assert actor == named
+    assert actor.partition(":")[0] not in ("cert", "debug", "runner")
+
+
+@pytest.mark.parametrize("kept", ["debug", "debug:alice", "cert:CN=ci", "cert", "runner"])
+def test_names_that_are_kept_for_others_cannot_be_claimed(kept: str) -> None:
+    with pytest.raises(Unauthenticated, match="kept for others"):
+        oidc.identity_of(Settings(), {}, {"sub": kept})
+
+
+DEV = SecretStr("dev")
+DEBUGGING = Settings(allow_debug_token=True, debug_token=DEV)
+
+
+def test_the_debug_token_makes_an_admin_who_may_have_a_name() -> None:
+    assert debug_token.identity(DEBUGGING, b"dev", None) == Identity("debug", frozenset({"admin"}))
+    assert debug_token.identity(DEBUGGING, b"dev", b"alice").actor == "debug:alice"
+
+
+@pytest.mark.parametrize(
+    ("configured", "token", "name"),
+    [
+        (DEBUGGING, b"de", None),
+        (DEBUGGING, b"dev ", None),
+        (DEBUGGING, b"", None),
+        (DEBUGGING, "dév".encode("latin-1"), None),
+        (DEBUGGING, b"dev", b"alice smith"),
+        (DEBUGGING, b"dev", b""),
+        (DEBUGGING, b"dev", b"a" * 129),
+        (Settings(debug_token=DEV), b"dev", None),
+        (Settings(allow_debug_token=True), b"", None),
+        (Settings(allow_debug_token=True, debug_token=SecretStr("")), b"", None),
+        (Settings(env="production", allow_debug_token=True, debug_token=DEV), b"dev", None),
+    ],
+)
+def test_another_debug_token_is_refused_and_any_in_production(configured: Settings, token: bytes, name: bytes | None) -> None:
+    with pytest.raises(Unauthenticated):
+        debug_token.identity(configured, token, name)
+
+
+VALID = {"notBefore": "Jan  1 00:00:00 2020 GMT", "notAfter": "Jan  1 00:00:00 2120 GMT"}
+
+
+def _subject(*parts: Any, **more: Any) -> str:
+    return certificates.of_connection({"subject": tuple(parts), **VALID, **more}).subject
+
+
+def test_a_subject_is_written_in_the_order_of_rfc_4514_and_without_any_letter_that_could_mislead() -> None:
+    assert _subject((("countryName", "DE"),), (("organizationName", "A Corp"),), (("commonName", "ci"),)) == "CN=ci,O=A%20Corp,C=DE"
+    assert _subject((("commonName", "a,O=Other+x=y%2C"),)) == "CN=a%2CO%3DOther%2Bx%3Dy%252C"
+    assert _subject((("commonName", "ci"), ("userId", "7"))) == "CN=ci+UID=7"
+    assert _subject((("commonName", "ä\n\0"),)) == "CN=%C3%A4%0A%00"
+    assert _subject(subjectAltName=(("DNS", "a.example"), ("URI", "spiffe://a/b"))) == "URI=spiffe://a/b"
+
+
+words = st.text(min_size=1, max_size=20)
+subjects = st.lists(st.lists(st.tuples(st.sampled_from(["commonName", "organizationName"]), words), min_size=1, max_size=2), min_size=1)
+
+
+@settings(deadline=None)
+@given(subjects, subjects)
+def test_two_subjects_are_never_written_alike(one: Any, other: Any) -> None:
+    first, second = (tuple(tuple(part) for part in parts) for parts in (one, other))
+    assert (_subject(*first) == _subject(*second)) == (first == second)
+
+
+@pytest.mark.parametrize("names", [(), (("URI", "spiffe://a"), ("URI", "spiffe://b")), (("DNS", "a.example"),)])
+def test_a_certificate_that_names_nobody_is_refused(names: Any) -> None:
+    with pytest.raises(Unauthenticated, match="names nobody"):
+        _subject(subjectAltName=names)
+
+
+@pytest.mark.parametrize("times", [{"notAfter": "Jan  1 00:00:00 2021 GMT"}, {"notBefore": "Jan  1 00:00:00 2119 GMT"}])
+def test_a_certificate_is_refused_once_it_is_out_of_its_time_though_the_connection_lives(times: Any) -> None:
+    with pytest.raises(Unauthenticated, match="not valid today"):
+        certificates.of_connection({"subject": ((("commonName", "ci"),),), **VALID, **times})
+
+
+@settings(deadline=None)
+@given(st.binary())
+def test_no_header_of_a_proxy_crashes(value: bytes) -> None:
+    for header in (value, b":" + value + b":", b"-----BEGIN CERTIFICATE-----" + value):
+        with pytest.raises(Unauthenticated):
+            certificates.of_header(header)
+
+
+PROXIES = (ip_network("10.0.0.0/8"), ip_network("::1/128"))
+
+
+@pytest.mark.parametrize(
+    ("host", "forwarded", "address"),
+    [
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
+        ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "198.51.100.66, 198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "198.51.100.1, 10.2.3.4", "198.51.100.1"),
+        ("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("10.0.0.1", "nonsense", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.2,,", "10.0.0.1"),
+        ("2001:db8:1:2:3::4", "", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "", "fe80::/64"),
+        (None, "198.51.100.1", "unknown"),
+        ("", "198.51.100.1", "unknown"),
+    ],
+)
+def test_an_address_is_believed_as_far_as_trusted_proxies_told_it(host: str | None, forwarded: str, address: str) -> None:
+    assert peers.address_of(host, forwarded, PROXIES) == address
+
+
+@settings(deadline=None)
+@given(st.text(), st.text())
+def test_whatever_a_stranger_forwards_they_keep_their_own_address(host: str, forwarded: str) -> None:
+    assert peers.address_of("203.0.113.7", forwarded, PROXIES) == "203.0.113.7"
+    peers.address_of(host, forwarded, PROXIES)
