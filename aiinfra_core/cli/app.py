@@ -138,7 +138,7 @@ COMMANDS = {
     ),
     "runner": Command(
         "runner:runner",
-        """Run the trainings that wait, each under a lease, until it is told to stop; as aiinfra serve --run-runner, in a process of its own.
+        """Run the trainings that wait, each under a lease, until told to stop; as serve --run-runner, in a process of its own.
 
         With AI_INFRA_PREFECT_DEPLOYMENT it runs none itself, but sees that each is run by Prefect.""",
         ("aiinfra runner", "aiinfra runner --at-once 4"),
