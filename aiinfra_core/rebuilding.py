@@ -39,10 +39,11 @@ from aiinfra_core.evidence import trust as rules
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.evidence.predicates import PURPOSES
 from aiinfra_core.keys import trust_of
+from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.registry import restoring, tombstones
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.public_key import PublicKey
-from aiinfra_core.tables import audit_checkpoints, audit_events, metadata, model_artifacts, training_jobs
+from aiinfra_core.tables import metadata, model_artifacts, training_jobs
 
 BATCH = 256
 

@@ -28,10 +28,11 @@ class ExactJson(TypeDecorator[str]):
 
 
 metadata = MetaData()
-_TIME = DateTime(timezone=True)
+MOMENT = DateTime(timezone=True)
 
 
-def _required(name: str, kind: Any, **options: Any) -> Column[Any]:
+def required(name: str, kind: Any, **options: Any) -> Column[Any]:
+    """Return a column that always has a value."""
     return Column(name, kind, nullable=False, **options)
 
 
@@ -40,41 +41,41 @@ request_ids = Table(
     metadata,
     Column("operation", Text, primary_key=True),
     Column("request_id", Text, primary_key=True),
-    _required("body_digest", Text),
-    _required("subject_id", Uuid),
-    _required("created_at", _TIME),
+    required("body_digest", Text),
+    required("subject_id", Uuid),
+    required("created_at", MOMENT),
 )
 
 attestations = Table(
     "attestations",
     metadata,
     Column("digest", Text, primary_key=True),
-    _required("predicate_type", Text),
-    _required("subject_checksum", Text),
-    _required("envelope", LargeBinary),
-    _required("signer_id", Text),
-    _required("created_at", _TIME),
+    required("predicate_type", Text),
+    required("subject_checksum", Text),
+    required("envelope", LargeBinary),
+    required("signer_id", Text),
+    required("created_at", MOMENT),
 )
 
 training_jobs = Table(
     "training_jobs",
     metadata,
     Column("id", Uuid, primary_key=True),
-    _required("request_id", Text),
-    _required("model", Text),
-    _required("code_ref", Text),
-    _required("container_digest", Text),
+    required("request_id", Text),
+    required("model", Text),
+    required("code_ref", Text),
+    required("container_digest", Text),
     Column("entry_point", Text),
-    _required("hyperparams", ExactJson),
-    _required("dataset_refs", ExactJson),
-    _required("seed", BigInteger),
-    _required("spec_digest", Text),
-    _required("requested_by", Text),
-    _required("status", Text),
-    _required("created_at", _TIME),
-    _required("updated_at", _TIME),
-    Column("started_at", _TIME),
-    Column("finished_at", _TIME),
+    required("hyperparams", ExactJson),
+    required("dataset_refs", ExactJson),
+    required("seed", BigInteger),
+    required("spec_digest", Text),
+    required("requested_by", Text),
+    required("status", Text),
+    required("created_at", MOMENT),
+    required("updated_at", MOMENT),
+    Column("started_at", MOMENT),
+    Column("finished_at", MOMENT),
     Column("exit_code", Integer),
     Column("error", Text),
     Column("artifact_uri", Text),
@@ -92,66 +93,66 @@ models = Table(
     "models",
     metadata,
     Column("name", Text, primary_key=True),
-    _required("last_version", Integer),
-    _required("created_at", _TIME),
+    required("last_version", Integer),
+    required("created_at", MOMENT),
 )
 
 model_artifacts = Table(
     "model_artifacts",
     metadata,
     Column("id", Uuid, primary_key=True),
-    _required("model", Text),
-    _required("version", Integer),
+    required("model", Text),
+    required("version", Integer),
     Column("training_job_id", Uuid),
-    _required("artifact_uri", Text),
-    _required("digest_kind", Text),
-    _required("checksum", Text),
-    _required("size_bytes", BigInteger),
-    _required("metadata", ExactJson),
+    required("artifact_uri", Text),
+    required("digest_kind", Text),
+    required("checksum", Text),
+    required("size_bytes", BigInteger),
+    required("metadata", ExactJson),
     Column("manifest_signature_id", Text),
-    _required("signer_id", Text),
-    _required("signature", Text),
-    _required("attestation", Text),
-    _required("registered_by", Text),
-    _required("created_at", _TIME),
+    required("signer_id", Text),
+    required("signature", Text),
+    required("attestation", Text),
+    required("registered_by", Text),
+    required("created_at", MOMENT),
 )
 
 evaluations = Table(
     "evaluations",
     metadata,
     Column("id", Uuid, primary_key=True),
-    _required("artifact_id", Uuid),
-    _required("kind", Text),
-    _required("metrics", ExactJson),
-    _required("digest", Text),
-    _required("attestation", Text),
-    _required("recorded_by", Text),
-    _required("created_at", _TIME),
+    required("artifact_id", Uuid),
+    required("kind", Text),
+    required("metrics", ExactJson),
+    required("digest", Text),
+    required("attestation", Text),
+    required("recorded_by", Text),
+    required("created_at", MOMENT),
 )
 
 model_promotions = Table(
     "model_promotions",
     metadata,
     Column("id", Uuid, primary_key=True),
-    _required("request_id", Text),
-    _required("artifact_id", Uuid),
-    _required("model", Text),
-    _required("environment", Text),
-    _required("status", Text),
-    _required("evaluation", ExactJson),
+    required("request_id", Text),
+    required("artifact_id", Uuid),
+    required("model", Text),
+    required("environment", Text),
+    required("status", Text),
+    required("evaluation", ExactJson),
     Column("evaluation_kind", Text),
     Column("evaluation_digest", Text),
-    _required("sequence_seen", BigInteger),
+    required("sequence_seen", BigInteger),
     Column("follows", Text),
     Column("decision", ExactJson),
     Column("reason", Text),
-    _required("requested_by", Text),
+    required("requested_by", Text),
     Column("manifest", Text),
     Column("signature", Text),
     Column("signer_id", Text),
-    _required("created_at", _TIME),
-    _required("updated_at", _TIME),
-    Column("applied_at", _TIME),
+    required("created_at", MOMENT),
+    required("updated_at", MOMENT),
+    Column("applied_at", MOMENT),
 )
 
 environment_pointers = Table(
@@ -159,133 +160,69 @@ environment_pointers = Table(
     metadata,
     Column("environment", Text, primary_key=True),
     Column("model", Text, primary_key=True),
-    _required("sequence", BigInteger),
-    _required("promotion_id", Uuid),
-    _required("artifact_id", Uuid),
-    _required("updated_at", _TIME),
-)
-
-audit_outbox = Table(
-    "audit_outbox",
-    metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=True),
-    _required("event_type", Text),
-    _required("payload", ExactJson),
-)
-
-audit_events = Table(
-    "audit_events",
-    metadata,
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    _required("id", Uuid),
-    _required("event_type", Text),
-    _required("payload", ExactJson),
-    Column("prev_hash", Text),
-    _required("hash", Text),
-    _required("signature", Text),
-    _required("signer_id", Text),
-    _required("ts", _TIME),
-    _required("created_at", _TIME),
-    _required("metadata", ExactJson),
-    _required("version", Integer),
-)
-
-audit_tiles = Table(
-    "audit_tiles",
-    metadata,
-    Column("level", Integer, primary_key=True, autoincrement=False),
-    Column("tile", BigInteger, primary_key=True, autoincrement=False),
-    _required("hashes", LargeBinary),
-)
-
-audit_checkpoints = Table(
-    "audit_checkpoints",
-    metadata,
-    Column("size", BigInteger, primary_key=True, autoincrement=False),
-    _required("origin", Text),
-    _required("root", Text),
-    _required("note", LargeBinary),
-    _required("created_at", _TIME),
-)
-
-audit_deliveries = Table(
-    "audit_deliveries",
-    metadata,
-    Column("sink", Text, primary_key=True),
-    _required("delivered_seq", BigInteger),
-    _required("failures", Integer),
-    Column("last_error", Text),
-    Column("retry_at", _TIME),
-    _required("updated_at", _TIME),
-)
-
-audit_dead_letters = Table(
-    "audit_dead_letters",
-    metadata,
-    Column("sink", Text, primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    _required("reason", Text),
-    _required("attempts", Integer),
-    _required("created_at", _TIME),
+    required("sequence", BigInteger),
+    required("promotion_id", Uuid),
+    required("artifact_id", Uuid),
+    required("updated_at", MOMENT),
 )
 
 job_leases = Table(
     "job_leases",
     metadata,
     Column("job_id", Uuid, primary_key=True),
-    _required("attempts", Integer),
+    required("attempts", Integer),
     Column("holder", Text),
     Column("token_digest", Text),
-    Column("expires_at", _TIME),
+    Column("expires_at", MOMENT),
     Column("flow_run_id", Uuid),
-    _required("updated_at", _TIME),
+    required("updated_at", MOMENT),
 )
 
 model_cards = Table(
     "model_cards",
     metadata,
     Column("id", Uuid, primary_key=True),
-    _required("model", Text),
+    required("model", Text),
     Column("version", Integer),
-    _required("revision", Integer),
-    _required("description", Text),
-    _required("tags", ExactJson),
-    _required("card", Text),
-    _required("written_by", Text),
-    _required("created_at", _TIME),
+    required("revision", Integer),
+    required("description", Text),
+    required("tags", ExactJson),
+    required("card", Text),
+    required("written_by", Text),
+    required("created_at", MOMENT),
 )
 
 imports = Table(
     "imports",
     metadata,
     Column("id", Uuid, primary_key=True),
-    _required("source", Text),
-    _required("kind", Text),
-    _required("original_id", Text),
-    _required("document", ExactJson),
+    required("source", Text),
+    required("kind", Text),
+    required("original_id", Text),
+    required("document", ExactJson),
     Column("artifact_id", Uuid),
-    _required("outcome", Text),
-    _required("attestation", Text),
-    _required("imported_by", Text),
-    _required("created_at", _TIME),
+    required("outcome", Text),
+    required("attestation", Text),
+    required("imported_by", Text),
+    required("created_at", MOMENT),
 )
 
 artifact_tombstones = Table(
     "artifact_tombstones",
     metadata,
     Column("artifact_id", Uuid, primary_key=True),
-    _required("reason", Text),
-    _required("rule", ExactJson),
-    _required("attestation", Text),
-    _required("pruned_by", Text),
-    _required("created_at", _TIME),
+    required("reason", Text),
+    required("rule", ExactJson),
+    required("attestation", Text),
+    required("pruned_by", Text),
+    required("created_at", MOMENT),
 )
 
 search_terms = Table(
     "search_terms",
     metadata,
     Column("term", LargeBinary, primary_key=True),
-    Column("created_at", _TIME, primary_key=True),
+    Column("created_at", MOMENT, primary_key=True),
     Column("artifact_id", Uuid, primary_key=True),
     Column("source_id", Uuid, primary_key=True),
 )
@@ -295,11 +232,11 @@ search_metrics = Table(
     metadata,
     Column("artifact_id", Uuid, primary_key=True),
     Column("metric", Text, primary_key=True),
-    _required("value", Double),
-    _required("model", Text),
-    _required("measured", Boolean),
-    _required("evaluated_at", _TIME),
-    _required("evaluation_id", Uuid),
+    required("value", Double),
+    required("model", Text),
+    required("measured", Boolean),
+    required("evaluated_at", MOMENT),
+    required("evaluation_id", Uuid),
 )
 
 STATE_TABLES: tuple[Table, ...] = (

@@ -23,10 +23,10 @@ from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken
 from aiinfra_core.evidence.attestation import expect
 from aiinfra_core.keys import trust_of
+from aiinfra_core.log_tables import audit_events, audit_outbox
 from aiinfra_core.registry import artifacts, dossier, evaluations, evidence, imports, jobs, promotions, tombstones
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, audit_outbox
 
 APPLIED = "promotion.applied"
 MOST_SHOWN = 20

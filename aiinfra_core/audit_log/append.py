@@ -9,7 +9,7 @@ from sqlalchemy import Connection, insert
 from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.snapshot import snapshot
 from aiinfra_core.evidence.statement import timestamp
-from aiinfra_core.tables import audit_outbox
+from aiinfra_core.log_tables import audit_outbox
 
 _INSERT = insert(audit_outbox)
 

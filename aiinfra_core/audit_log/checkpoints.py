@@ -23,9 +23,9 @@ from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.log_proof import LogProof
 from aiinfra_core.evidence.trust import keys_for, listed_keys
 from aiinfra_core.keys import trust_of
+from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.signer import Signer
-from aiinfra_core.tables import audit_checkpoints, audit_events
 
 logger = logging.getLogger(__name__)
 

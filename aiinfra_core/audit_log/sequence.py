@@ -18,9 +18,9 @@ from aiinfra_core import database
 from aiinfra_core.audit_log.turns import turn_in_process
 from aiinfra_core.errors import BadInput, Unavailable
 from aiinfra_core.evidence.chain import Head, follow, head_after
+from aiinfra_core.log_tables import audit_outbox
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.signer import Signer, sign_many
-from aiinfra_core.tables import audit_outbox
 
 logger = logging.getLogger(__name__)
 

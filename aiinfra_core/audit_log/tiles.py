@@ -14,7 +14,7 @@ from sqlalchemy import Connection, RowMapping, select, text
 from aiinfra_core import merkle
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.entry import leaf
-from aiinfra_core.tables import audit_events
+from aiinfra_core.log_tables import audit_events
 
 LEVEL_BITS = 8
 TILE_HASHES = 1 << LEVEL_BITS

@@ -14,7 +14,7 @@ from aiinfra_core.domain.card import MAX_CARD_BYTES, Card, CardText
 from aiinfra_core.errors import BadInput
 from aiinfra_core.registry import cards as recorded
 from aiinfra_core.settings import Settings
-from aiinfra_core.wire import sent_card
+from aiinfra_core.wire.records import sent_card
 
 card = App(name="card")
 

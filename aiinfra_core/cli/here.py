@@ -19,18 +19,9 @@ from aiinfra_core.registry import artifacts, cards, evaluations, imports, leases
 from aiinfra_core.registry import jobs as recorded_jobs
 from aiinfra_core.settings import Settings
 from aiinfra_core.verifying import verify_model
-from aiinfra_core.wire import (
-    SentArtifact,
-    SentJob,
-    SentJobDetails,
-    SentPromotion,
-    sent_artifact,
-    sent_card,
-    sent_job,
-    sent_job_details,
-    sent_promotion,
-)
-from aiinfra_core.wire_reading import SentCheck, SentReport
+from aiinfra_core.wire.executing import SentJobDetails, sent_job_details
+from aiinfra_core.wire.reading import SentCheck, SentReport
+from aiinfra_core.wire.records import SentArtifact, SentJob, SentPromotion, sent_artifact, sent_card, sent_job, sent_promotion
 
 
 class Here:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from aiinfra_core.cli.output import say, say_fields, say_next, say_table, score
 from aiinfra_core.domain.training import JobStatus
-from aiinfra_core.wire import SentJob, SentJobDetails
+from aiinfra_core.wire.executing import SentJobDetails
+from aiinfra_core.wire.records import SentJob
 
 
 def say_job(job: SentJob) -> None:

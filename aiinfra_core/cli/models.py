@@ -12,7 +12,7 @@ from aiinfra_core.cli.registry import Known, Listed, Server, registry_at
 from aiinfra_core.cli.typed import Reference
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.errors import BadInput
-from aiinfra_core.wire import SentCard, SentPromotion
+from aiinfra_core.wire.records import SentCard, SentPromotion
 
 models = App(name="models")
 

@@ -10,7 +10,7 @@ from aiinfra_core.cli.output import AsJson, note, say, say_fields, say_json, say
 from aiinfra_core.cli.registry import Registry, Server, Wanted, registry_at
 from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, values
 from aiinfra_core.domain.promotion import PromotionStatus
-from aiinfra_core.wire import SentPromotion
+from aiinfra_core.wire.records import SentPromotion
 
 _ENDED_WITH_A_NO = (PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK)
 _WORDS: dict[str, str] = {

@@ -22,8 +22,8 @@ from aiinfra_core.errors import BadInput, NotFound
 from aiinfra_core.evidence import log_proof
 from aiinfra_core.evidence.entry import leaf
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events
 
 _SEQ = re.compile(r"[0-9]{1,18}", re.ASCII)
 

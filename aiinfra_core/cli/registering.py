@@ -9,7 +9,7 @@ from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next
 from aiinfra_core.cli.registry import Registration, Server, registry_at
 from aiinfra_core.cli.typed import Pairs, RequestId, values
 from aiinfra_core.errors import BadInput
-from aiinfra_core.wire import SentArtifact
+from aiinfra_core.wire.records import SentArtifact
 
 _WAYS = "Name a training job, or --model with a path, or --model with --uri and --checksum."
 

@@ -15,8 +15,9 @@ from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import Pointer
 from aiinfra_core.domain.record import Record
 from aiinfra_core.domain.training import TrainingSpec
-from aiinfra_core.wire import SentArtifact, SentCard, SentJob, SentJobDetails, SentPromotion
-from aiinfra_core.wire_reading import SentReport
+from aiinfra_core.wire.executing import SentJobDetails
+from aiinfra_core.wire.reading import SentReport
+from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
 
 PATIENCE_SECONDS = 15.0
 """How long a command asks a service that does not answer."""

@@ -13,8 +13,10 @@ from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import Pointer
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import BadInput, Conflict, NotFound
-from aiinfra_core.wire import AskedRegistration, SentArtifact, SentCard, SentJob, SentJobDetails, SentPromotion
-from aiinfra_core.wire_reading import SentReport
+from aiinfra_core.wire.asking import AskedRegistration
+from aiinfra_core.wire.executing import SentJobDetails
+from aiinfra_core.wire.reading import SentReport
+from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
 
 _TICK = timedelta(microseconds=1)
 _PAGE = 500

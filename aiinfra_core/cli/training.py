@@ -17,7 +17,7 @@ from aiinfra_core.cli.typed import Pairs, RequestedBy, RequestId, checked, datas
 from aiinfra_core.domain.training import JobStatus, TrainingSpec
 from aiinfra_core.errors import BadInput
 from aiinfra_core.training import code as training_code
-from aiinfra_core.wire import SentJob
+from aiinfra_core.wire.records import SentJob
 
 _NEEDED = {"model": "--model", "codeRef": "--code", "containerDigest": "--container-digest"}
 

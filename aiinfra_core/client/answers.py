@@ -14,7 +14,8 @@ from pydantic.alias_generators import to_snake
 
 from aiinfra_core import canonical_json, errors
 from aiinfra_core.errors import AiInfraError, BadInput, EvidenceBroken, Misconfigured, TooManyRequests, Unavailable
-from aiinfra_core.wire import Problem, SentPromotion
+from aiinfra_core.wire.records import SentPromotion
+from aiinfra_core.wire.states import Problem
 
 T = TypeVar("T")
 _MOST_TEXT = 2000

@@ -11,7 +11,8 @@ from aiinfra_core.client.answers import read
 from aiinfra_core.client.calls import BELOW, Calls, checked, new_key, segment
 from aiinfra_core.client.connection import Question, key_header
 from aiinfra_core.errors import AiInfraError, BadInput, NotAllowed
-from aiinfra_core.wire import ClaimJob, CompleteJob, FailJob, Heartbeat, ReleaseJob, SentClaim, SentJob, SentLease, SentOutcome
+from aiinfra_core.wire.executing import ClaimJob, CompleteJob, FailJob, Heartbeat, ReleaseJob, SentClaim, SentLease, SentOutcome
+from aiinfra_core.wire.records import SentJob
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,7 @@ from uuid import UUID
 from aiinfra_core.client.answers import not_ours, read
 from aiinfra_core.client.calls import BELOW, Calls, query, segment
 from aiinfra_core.client.connection import Question
-from aiinfra_core.wire import SentArtifact, SentCard, SentHealth, SentModel, SentPromotion, SentReadiness
-from aiinfra_core.wire_reading import (
+from aiinfra_core.wire.reading import (
     SentCheckpoint,
     SentConsistency,
     SentCurrent,
@@ -21,6 +20,8 @@ from aiinfra_core.wire_reading import (
     SentReport,
     SentStatement,
 )
+from aiinfra_core.wire.records import SentArtifact, SentCard, SentModel, SentPromotion
+from aiinfra_core.wire.states import SentHealth, SentReadiness
 
 
 class Reading(Calls):

@@ -11,16 +11,9 @@ from aiinfra_core.client.reading import card_path
 from aiinfra_core.domain.card import CardText
 from aiinfra_core.domain.training import JobStatus, TrainingSpec
 from aiinfra_core.errors import BadInput, Unavailable
-from aiinfra_core.wire import (
-    AskedPromotion,
-    AskedRegistration,
-    AskedTraining,
-    SentArtifact,
-    SentCard,
-    SentJob,
-    SentJobDetails,
-    SentPromotion,
-)
+from aiinfra_core.wire.asking import AskedPromotion, AskedRegistration, AskedTraining
+from aiinfra_core.wire.executing import SentJobDetails
+from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
 
 ENDED = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value})
 _FIRST_POLL, _LONGEST_POLL = 0.25, 5.0

@@ -20,10 +20,11 @@ from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.entry import leaf
 from aiinfra_core.evidence.predicates import APPROVAL, REPRODUCTION, Approval, Registration
 from aiinfra_core.evidence.predicates import Promotion as Manifest
+from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.policy import local
 from aiinfra_core.registry import artifacts, jobs, promotions, tombstones
 from aiinfra_core.registry.rows import every
-from aiinfra_core.tables import attestations, audit_checkpoints, audit_events, evaluations, model_promotions
+from aiinfra_core.tables import attestations, evaluations, model_promotions
 
 MOST_CONSISTENCY_PROOFS = 64
 # `created_at` rises with seq and is never before the event's own time: read from there on, an event is found in a few rows.

@@ -30,7 +30,7 @@ from aiinfra_core.errors import (
     Unavailable,
     WrongMediaType,
 )
-from aiinfra_core.wire import Problem
+from aiinfra_core.wire.states import Problem
 
 # The first class an error is of says its status; the order is from the special to the general.
 STATUS: dict[type[AiInfraError], tuple[int, str]] = {

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, DateTime, FromClause, LargeBinary, Select, case, func, literal_column, select
 
 from aiinfra_core.domain.artifact import Evaluation
-from aiinfra_core.tables import audit_events, evaluations, model_artifacts, model_promotions, training_jobs
-from aiinfra_core.wire import Sent, SentArtifact, SentJob, SentPromotion
-from aiinfra_core.wire_reading import SentEvent
+from aiinfra_core.log_tables import audit_events
+from aiinfra_core.tables import evaluations, model_artifacts, model_promotions, training_jobs
+from aiinfra_core.wire.reading import SentEvent
+from aiinfra_core.wire.records import Sent, SentArtifact, SentJob, SentPromotion
 
 Document = ColumnElement[Any]
 _TIME: ColumnElement[str] = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""")

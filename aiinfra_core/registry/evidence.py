@@ -20,10 +20,10 @@ from aiinfra_core.evidence import claims, dsse, statement
 from aiinfra_core.evidence.predicates import Promotion as PromotionManifest
 from aiinfra_core.evidence.predicates import Training as TrainingProvenance
 from aiinfra_core.evidence.trust import keys_for
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.registry import attestations, jobs
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.signing.public_key import PublicKey
-from aiinfra_core.tables import audit_events
 
 _FIRST_PAGE, _LARGEST_PAGE = 100, 10_000
 _MENTIONED = cast(audit_events.c.payload, Text).contains(bindparam("digest"))

@@ -12,9 +12,9 @@ from aiinfra_core.errors import BadInput, Conflict, NotFound
 from aiinfra_core.evidence import consistency_proof, log_proof
 from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.entry import leaf
+from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.registry import as_sent, attestations, evidence, rows
-from aiinfra_core.tables import audit_checkpoints, audit_events
-from aiinfra_core.wire_reading import SentCheckpoint, SentConsistency, SentProof
+from aiinfra_core.wire.reading import SentCheckpoint, SentConsistency, SentProof
 
 MOST_LOOKED_AT = 10_000
 """How many events one page of a search looks at."""

@@ -16,14 +16,8 @@ from aiinfra_core.evidence import dsse
 from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.registry import as_sent, rows
 from aiinfra_core.registry.artifacts import FOUND_BY, find_row
-from aiinfra_core.tables import (
-    attestations,
-    environment_pointers,
-    imports,
-    model_artifacts,
-    model_promotions,
-)
-from aiinfra_core.wire_reading import SentStatement
+from aiinfra_core.tables import attestations, environment_pointers, imports, model_artifacts, model_promotions
+from aiinfra_core.wire.reading import SentStatement
 
 _PROMOTIONS = (
     select(func.json_agg(aggregate_order_by(as_sent.promotion(), model_promotions.c.created_at.desc(), model_promotions.c.id.desc())))

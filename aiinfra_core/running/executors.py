@@ -22,7 +22,7 @@ from aiinfra_core.registry import leases
 from aiinfra_core.registry.leases import Claimed, Pushed
 from aiinfra_core.running.work import tidy
 from aiinfra_core.settings import Settings
-from aiinfra_core.wire import ClaimJob, CompleteJob, FailJob, Heartbeat
+from aiinfra_core.wire.executing import ClaimJob, CompleteJob, FailJob, Heartbeat
 
 EXECUTOR = "external"
 

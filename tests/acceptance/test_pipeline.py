@@ -25,8 +25,9 @@ from sqlalchemy import select
 from aiinfra_core import database, verifying
 from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
 from aiinfra_core.errors import EvidenceBroken, TrainingFailed, Unavailable
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import attestations, audit_events, model_promotions
+from aiinfra_core.tables import attestations, model_promotions
 from flows.outcomes import PipelineOutcome, PromotionOutcome, VerificationOutcome
 from flows.pipeline import pipeline
 from flows.promote import promote

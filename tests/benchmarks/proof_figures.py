@@ -19,8 +19,8 @@ from aiinfra_core.evidence import log_proof
 from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.entry import leaf
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events
 from tests.benchmarks.registry_figures import durable
 from tests.simulators.long_log import fill
 

@@ -24,8 +24,8 @@ from aiinfra_core.audit_log.sequence import sequence_pending, sequence_quietly, 
 from aiinfra_core.evidence import entry
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events
 from tests.simulators.s3_servers import wait_until
 
 fork = multiprocessing.get_context("fork")

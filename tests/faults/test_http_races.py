@@ -14,8 +14,9 @@ from sqlalchemy import ColumnElement, Table, func, select
 
 from aiinfra_core import database, verifying
 from aiinfra_core.audit_log.keeping_up import keep_up
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, environment_pointers, model_artifacts, model_promotions, training_jobs
+from aiinfra_core.tables import environment_pointers, model_artifacts, model_promotions, training_jobs
 from tests.simulators import http_story
 from tests.simulators.http_story import PROMOTE, REGISTER, TRAIN, open_to_debug, registered
 from tests.simulators.postgres import made_database

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy import select
 
 from aiinfra_core import database, verifying
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
-from aiinfra_core.tables import audit_events, metadata, model_artifacts, model_promotions
+from aiinfra_core.tables import metadata, model_artifacts, model_promotions
 from tests.simulators.own_process import run_until
 from tests.simulators.postgres import made_database
 

@@ -23,10 +23,11 @@ from sqlalchemy import select
 from aiinfra_core import artifact_store, database, verifying
 from aiinfra_core.audit_log import keeping_up
 from aiinfra_core.embedded import postgres
+from aiinfra_core.log_tables import audit_events, audit_outbox
 from aiinfra_core.migrate import grant_roles, migrate
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
-from aiinfra_core.tables import audit_events, audit_outbox, model_artifacts, model_promotions, training_jobs
+from aiinfra_core.tables import model_artifacts, model_promotions, training_jobs
 from tests import factories
 from tests.simulators.http_story import MODELS, PROMOTE, REGISTER, TRAIN, stored
 from tests.simulators.served import Served, environment, started, wait_until

@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import func, select
 
 from aiinfra_core import artifact_store, database, verifying
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
-from aiinfra_core.tables import artifact_tombstones, attestations, audit_events, imports, model_artifacts
+from aiinfra_core.tables import artifact_tombstones, attestations, imports, model_artifacts
 from tests.simulators.go_service import go_service
 from tests.simulators.own_process import run_until
 from tests.simulators.postgres import made_database

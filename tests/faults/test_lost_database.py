@@ -13,8 +13,8 @@ from aiinfra_core import artifact_store, database, promoting, registering, verif
 from aiinfra_core.domain.artifact import RegistrationRequest
 from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
 from aiinfra_core.errors import Unavailable
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from aiinfra_core.audit_log import checkpoints, keeping_up, looking_after
 from aiinfra_core.audit_log.looking_after import Bell
 from aiinfra_core.audit_log.sequence import _LOCKS, waiting
 from aiinfra_core.domain.artifact import RegistrationRequest
+from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.registry import jobs
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_checkpoints, audit_events
 from tests.factories import training_spec
 from tests.simulators.s3_servers import wait_until
 

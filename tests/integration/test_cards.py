@@ -14,9 +14,10 @@ from aiinfra_core.domain.artifact import RegistrationRequest
 from aiinfra_core.domain.card import Card, CardText
 from aiinfra_core.errors import NotFound, Outdated, RequestIdReused
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.registry import cards as recorded
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, model_cards
+from aiinfra_core.tables import model_cards
 from tests.simulators.command_line import Run, installation, run
 from tests.simulators.service import AS_DEBUG, calling
 

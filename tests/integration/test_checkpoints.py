@@ -19,10 +19,10 @@ from aiinfra_core.evidence import checkpoint as notes
 from aiinfra_core.evidence import log_proof
 from aiinfra_core.evidence.entry import leaf
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.registry import jobs
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
-from aiinfra_core.tables import audit_checkpoints, audit_events
 from tests.factories import training_spec
 from tests.simulators.long_log import BEGAN, fill
 from tests.simulators.s3_servers import aws_credentials, moto_endpoint, s3_client

@@ -17,8 +17,8 @@ from aiinfra_core.evidence import checkpoint as notes
 from aiinfra_core.evidence import log_proof
 from aiinfra_core.evidence.entry import leaf, read_leaf
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_checkpoints, audit_events
 from tests.simulators import command_line
 from tests.simulators.command_line import Run, train_line
 from tests.simulators.long_log import fill

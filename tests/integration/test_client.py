@@ -30,7 +30,7 @@ from aiinfra_core.evidence import dsse
 from aiinfra_core.http_api import tls
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import model_artifacts, model_promotions, training_jobs
-from aiinfra_core.wire import SentArtifact
+from aiinfra_core.wire.records import SentArtifact
 from tests import factories
 from tests.simulators.certificates import Authority
 from tests.simulators.cutting_proxy import cutting_proxy

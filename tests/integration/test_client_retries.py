@@ -12,7 +12,7 @@ import pytest
 
 from aiinfra_core import errors
 from aiinfra_core.client import Client, PromotionUnavailable
-from aiinfra_core.wire import AskedTraining
+from aiinfra_core.wire.asking import AskedTraining
 from tests.factories import CONTAINER
 from tests.simulators import scripted_server
 from tests.simulators.scripted_server import Behaviour, Received, after, answers, unused_url

@@ -17,8 +17,9 @@ from sqlalchemy import select
 from aiinfra_core import database, verifying
 from aiinfra_core.http_api import idempotency
 from aiinfra_core.http_api.access.identity import Identity
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, model_promotions
+from aiinfra_core.tables import model_promotions
 from tests.simulators import sentinelnet
 from tests.simulators.http_story import MODELS, PROMOTE, REGISTER, TRAIN, is_problem, open_to_debug, registered, stored
 from tests.simulators.oidc import AUDIENCE, issuing

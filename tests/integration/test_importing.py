@@ -18,11 +18,12 @@ from aiinfra_core.evidence.attestation import expect
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.importing import copying, go_service
 from aiinfra_core.keys import audit_signer, trust_of
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.outbound import Patience
 from aiinfra_core.registry import artifacts, imports, promotions
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, model_artifacts
 from aiinfra_core.tables import imports as imports_table
+from aiinfra_core.tables import model_artifacts
 from tests.simulators.go_service import GoService
 from tests.simulators.go_service import go_service as running
 from tests.simulators.scripted_server import Behaviour, Handler, Received, answers, drips_body, scripted_server, unused_url

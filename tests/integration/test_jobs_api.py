@@ -15,9 +15,10 @@ from aiinfra_core import artifact_store, database, describing, evaluating, jobs,
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.evidence import dsse
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.registry import artifacts, attestations, leases
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, evaluations, model_artifacts, training_jobs
+from aiinfra_core.tables import evaluations, model_artifacts, training_jobs
 from tests.simulators.leased_jobs import check_history, let_expire, queue
 from tests.simulators.service import AS_DEBUG, calling
 

@@ -15,10 +15,11 @@ from aiinfra_core.errors import EvidenceBroken, Misconfigured
 from aiinfra_core.evidence import trust_editing
 from aiinfra_core.evidence.root_editing import RootPlan
 from aiinfra_core.keys import SIGNED_HERE
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.registry import attestations, evidence
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
-from aiinfra_core.tables import audit_events, model_artifacts
+from aiinfra_core.tables import model_artifacts
 from aiinfra_core.trusting import changing
 from tests.simulators import long_log
 from tests.simulators.trust_files import signer

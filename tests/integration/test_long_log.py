@@ -4,8 +4,9 @@ from sqlalchemy import func, select
 
 from aiinfra_core import database, verifying
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, training_jobs
+from aiinfra_core.tables import training_jobs
 from tests.simulators.long_log import fill
 
 

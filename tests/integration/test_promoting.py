@@ -15,9 +15,10 @@ from aiinfra_core.domain.promotion import Promotion, PromotionRequest, Promotion
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, Conflict, DigestMismatch, NotFound, Unavailable
 from aiinfra_core.keys import configured_signer
+from aiinfra_core.log_tables import audit_events, audit_outbox
 from aiinfra_core.registry import artifacts, promotions
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, audit_outbox, model_artifacts, model_promotions
+from aiinfra_core.tables import model_artifacts, model_promotions
 
 Register = Callable[..., Artifact]
 

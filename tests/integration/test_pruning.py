@@ -20,9 +20,10 @@ from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.registry import dossier, promotion_moves, tombstones
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import artifact_tombstones, audit_events, model_artifacts
+from aiinfra_core.tables import artifact_tombstones, model_artifacts
 
 NONE_KEPT = RetentionRule(older_than_days=0, keep_last=0)
 

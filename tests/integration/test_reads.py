@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -13,8 +12,8 @@ import pytest
 from aiinfra_core import database
 from aiinfra_core.evidence import checkpoint, dsse, log_proof
 from aiinfra_core.registry import artifacts, promotions
-from aiinfra_core.wire import SentArtifact, SentModel, SentPromotion, sent_artifact, sent_promotion
-from aiinfra_core.wire_reading import SentCurrent, SentLineage, SentProof, SentReport, SentStatement
+from aiinfra_core.wire.reading import SentCurrent, SentLineage, SentProof, SentReport, SentStatement
+from aiinfra_core.wire.records import SentArtifact, SentModel, SentPromotion, sent_artifact, sent_promotion
 from tests.simulators import reading
 from tests.simulators.http_story import is_problem
 from tests.simulators.reading import Known
@@ -41,7 +40,7 @@ def test_a_model_is_also_found_by_what_a_person_calls_it(known: Known, reference
 
 
 @pytest.mark.parametrize("path", ["", "/lineage", "/attestations", "/verify", "/proof"])
-@pytest.mark.parametrize("reference", [str(uuid4()), "rainfall:9", "rainfall@nowhere", "unheard-of"])
+@pytest.mark.parametrize("reference", ["3f2b8a4e-5c1d-4e7f-9a6b-1c2d3e4f5a6b", "rainfall:9", "rainfall@nowhere", "unheard-of"])
 def test_what_is_not_registered_is_not_found_and_the_answer_says_so(known: Known, path: str, reference: str) -> None:
     assert is_problem(known.api.get(f"/ai-infra/models/{reference}{path}"), 404, "Nothing is registered")
 

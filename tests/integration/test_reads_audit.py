@@ -10,9 +10,9 @@ from sqlalchemy import select
 from aiinfra_core import database, merkle
 from aiinfra_core.evidence import checkpoint, consistency_proof, log_proof
 from aiinfra_core.evidence.entry import leaf
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.registry import proving
-from aiinfra_core.tables import audit_events
-from aiinfra_core.wire_reading import SentCheckpoint, SentConsistency, SentEvent, SentProof
+from aiinfra_core.wire.reading import SentCheckpoint, SentConsistency, SentEvent, SentProof
 from tests.simulators import reading
 from tests.simulators.http_story import is_problem
 from tests.simulators.reading import Known

@@ -15,8 +15,9 @@ from aiinfra_core.audit_log.sequence import sequence_pending
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.errors import AiInfraError, Conflict, Misconfigured
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, metadata, model_artifacts, models
+from aiinfra_core.tables import metadata, model_artifacts, models
 
 AT_ONCE = 64
 

@@ -19,7 +19,7 @@ from aiinfra_core.registry import artifacts
 from aiinfra_core.registry.leases import Claimed
 from aiinfra_core.running import executors
 from aiinfra_core.settings import Settings
-from aiinfra_core.wire import CompleteJob
+from aiinfra_core.wire.executing import CompleteJob
 from tests.simulators.exports import with_trust
 from tests.simulators.leased_jobs import LIMIT, check_history, claimed, get, let_expire, queue, take_back
 from tests.simulators.lost_database import all_rows, publish

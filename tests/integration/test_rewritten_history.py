@@ -13,11 +13,9 @@ from aiinfra_core.audit_log.checking.check import check_in
 from aiinfra_core.evidence import checkpoint as notes
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
-from aiinfra_core.tables import (
-    audit_events,
-)
 from tests.simulators import edited_database
 from tests.simulators.edited_database import Story, places
 

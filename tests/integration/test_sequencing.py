@@ -11,8 +11,8 @@ from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.audit_log.sequence import sequence_pending, waiting
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events
 
 
 def _told(settings: Settings, at: datetime) -> None:

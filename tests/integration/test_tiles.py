@@ -8,8 +8,8 @@ from aiinfra_core.audit_log import tiles
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.entry import leaf
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events
 from tests.simulators.long_log import fill
 
 

@@ -11,9 +11,9 @@ from aiinfra_core.audit_log.append import append, event
 from aiinfra_core.audit_log.sequence import sequence_pending
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.keys import audit_signer
+from aiinfra_core.log_tables import audit_dead_letters, audit_deliveries, audit_events
 from aiinfra_core.registry import attestations
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_dead_letters, audit_deliveries, audit_events
 from tests.simulators.scripted_server import Behaviour, Handler, Received, ScriptedServer
 
 

@@ -10,11 +10,12 @@ from sqlalchemy import select, text, update
 from aiinfra_core import canonical_json, database, jobs, running, verifying
 from aiinfra_core.audit_log import keeping_up
 from aiinfra_core.domain.training import TrainingJob
+from aiinfra_core.log_tables import audit_events, audit_outbox
 from aiinfra_core.registry import jobs as recorded
 from aiinfra_core.registry import leases
 from aiinfra_core.registry.leases import Claimed
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_events, audit_outbox, job_leases
+from aiinfra_core.tables import job_leases
 from tests import factories
 
 LIMIT = 3

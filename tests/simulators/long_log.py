@@ -22,9 +22,10 @@ from aiinfra_core.audit_log.append import event
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.evidence.chain import Head, follow
 from aiinfra_core.evidence.statement import timestamp
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.signer import Signer
-from aiinfra_core.tables import audit_events, training_jobs
+from aiinfra_core.tables import training_jobs
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 PROCESSES = 2

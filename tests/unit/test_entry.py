@@ -15,9 +15,9 @@ from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.evidence.entry import COLUMNS, check, check_signature, leaf, read_leaf
 from aiinfra_core.evidence.statement import timestamp
+from aiinfra_core.log_tables import audit_events
 from aiinfra_core.signing import local
 from aiinfra_core.signing.signer import Signer
-from aiinfra_core.tables import audit_events
 
 TIME = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 

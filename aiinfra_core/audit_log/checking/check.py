@@ -29,8 +29,9 @@ from aiinfra_core.audit_log.checking.workers import Compare, Setting, Walk, Work
 from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import EvidenceBroken, Unavailable
 from aiinfra_core.keys import trust_of
+from aiinfra_core.log_tables import audit_checkpoints
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import STATE_TABLES, audit_checkpoints
+from aiinfra_core.tables import STATE_TABLES
 
 WORTH_PROCESSES = 20_000
 _SETTLE_SECONDS = 2.0

@@ -10,8 +10,8 @@ from sqlalchemy import Connection, func, select, text
 
 from aiinfra_core import database
 from aiinfra_core.audit_log.delivering.sinks import Row, Sink
+from aiinfra_core.log_tables import audit_dead_letters, audit_deliveries, audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import audit_dead_letters, audit_deliveries, audit_events
 
 LONGEST_PAUSE_SECONDS = 300
 _STATE = text(

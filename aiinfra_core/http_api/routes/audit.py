@@ -13,7 +13,7 @@ from aiinfra_core.http_api.paging import DEFAULT_LIMIT, MAX_LIMIT, next_link
 from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import proving
-from aiinfra_core.wire_reading import SentCheckpoint, SentConsistency, SentEvent, SentProof
+from aiinfra_core.wire.reading import SentCheckpoint, SentConsistency, SentEvent, SentProof
 
 router = APIRouter(prefix="/ai-infra/audit", tags=["audit"], route_class=StrictRoute)
 

@@ -12,7 +12,7 @@ from aiinfra_core.http_api.answering import NOT_MODIFIED, IfNoneMatch, sent_unle
 from aiinfra_core.http_api.idempotency import IdempotencyKey, IfMatch, once, sequence_seen
 from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
-from aiinfra_core.wire import SentCard, sent_card
+from aiinfra_core.wire.records import SentCard, sent_card
 
 router = APIRouter(prefix="/ai-infra", tags=["cards"], route_class=StrictRoute)
 

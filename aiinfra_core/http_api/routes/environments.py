@@ -12,7 +12,7 @@ from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import reading
 from aiinfra_core.settings import environment_named
-from aiinfra_core.wire_reading import SentCurrent, SentEnvironment
+from aiinfra_core.wire.reading import SentCurrent, SentEnvironment
 
 router = APIRouter(prefix="/ai-infra", tags=["environments"], route_class=StrictRoute)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 
 from aiinfra_core.http_api.readiness import OK, Readiness
 from aiinfra_core.http_api.strict_json import StrictRoute
-from aiinfra_core.wire import SentHealth, SentReadiness
+from aiinfra_core.wire.states import SentHealth, SentReadiness
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
 

@@ -19,21 +19,19 @@ from aiinfra_core.registry import leases
 from aiinfra_core.registry.jobs import Wanted
 from aiinfra_core.running import executors
 from aiinfra_core.running.work import BEATS_PER_LEASE
-from aiinfra_core.wire import (
+from aiinfra_core.wire.executing import (
     ClaimJob,
     CompleteJob,
     FailJob,
     Heartbeat,
     ReleaseJob,
     SentClaim,
-    SentJob,
     SentJobDetails,
     SentLease,
     SentOutcome,
-    sent_artifact,
-    sent_job,
     sent_job_details,
 )
+from aiinfra_core.wire.records import SentJob, sent_artifact, sent_job
 
 router = APIRouter(prefix="/ai-infra", tags=["jobs"], route_class=StrictRoute)
 

@@ -17,8 +17,8 @@ from aiinfra_core.http_api.paging import Paged, page
 from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import artifacts, lineage, proving, reading
-from aiinfra_core.wire import sent_artifact
-from aiinfra_core.wire_reading import SentCheck, SentLineage, SentProof, SentReport, SentStatement
+from aiinfra_core.wire.reading import SentCheck, SentLineage, SentProof, SentReport, SentStatement
+from aiinfra_core.wire.records import sent_artifact
 
 router = APIRouter(prefix="/ai-infra/models/{id}", tags=["models"], route_class=StrictRoute)
 

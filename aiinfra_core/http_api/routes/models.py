@@ -21,7 +21,7 @@ from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import listing, reading
 from aiinfra_core.registry.search import ARTIFACTS, artifact_filters
 from aiinfra_core.settings import Settings, environment_named
-from aiinfra_core.wire import SentArtifact, SentModel
+from aiinfra_core.wire.records import SentArtifact, SentModel
 
 router = APIRouter(prefix="/ai-infra", tags=["models"], route_class=StrictRoute)
 

@@ -11,7 +11,8 @@ from aiinfra_core.http_api.idempotency import IdempotencyKey, IfMatch, etag, onc
 from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.settings import environment_named
-from aiinfra_core.wire import AskedPromotion, SentPromotion, sent_promotion
+from aiinfra_core.wire.asking import AskedPromotion
+from aiinfra_core.wire.records import SentPromotion, sent_promotion
 
 router = APIRouter(prefix="/ai-infra", tags=["promoting"], route_class=StrictRoute)
 

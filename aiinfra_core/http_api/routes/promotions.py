@@ -17,7 +17,7 @@ from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import listing, reading
 from aiinfra_core.registry.search import PROMOTIONS
 from aiinfra_core.settings import Settings, environment_named
-from aiinfra_core.wire import SentPromotion
+from aiinfra_core.wire.records import SentPromotion
 
 router = APIRouter(prefix="/ai-infra", tags=["promotions"], route_class=StrictRoute)
 

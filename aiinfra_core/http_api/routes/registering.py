@@ -11,7 +11,8 @@ from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import jobs
 from aiinfra_core.settings import Settings
-from aiinfra_core.wire import AskedRegistration, SentArtifact, sent_artifact
+from aiinfra_core.wire.asking import AskedRegistration
+from aiinfra_core.wire.records import SentArtifact, sent_artifact
 
 router = APIRouter(prefix="/ai-infra", tags=["registering"], route_class=StrictRoute)
 

@@ -13,7 +13,8 @@ from aiinfra_core.http_api.idempotency import IdempotencyKey, once
 from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import jobs as recorded
-from aiinfra_core.wire import AskedTraining, SentJob, sent_job
+from aiinfra_core.wire.asking import AskedTraining
+from aiinfra_core.wire.records import SentJob, sent_job
 
 router = APIRouter(prefix="/ai-infra", tags=["training"], route_class=StrictRoute)
 

@@ -1,6 +1,6 @@
 """What the HTTP API says to those who read: lineage, statements, what is current, events and proofs, with the wire's names.
 
-Jobs, artifacts and promotions themselves are in `wire`.
+Jobs, artifacts and promotions themselves are in `records`.
 """
 
 from datetime import datetime
@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from aiinfra_core.wire import Sent, SentArtifact, SentPromotion
+from aiinfra_core.wire.records import Sent, SentArtifact, SentPromotion
 
 
 class SentNode(Sent):

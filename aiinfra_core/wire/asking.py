@@ -1,0 +1,48 @@
+"""What the three writes of the seed take: a training, a registration, a promotion."""
+
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import Field, Strict
+
+from aiinfra_core.domain.artifact import SignatureName
+from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, Sha256
+from aiinfra_core.domain.training import CodeRef, ContainerDigest, DatasetRefs, EntryPoint, Seed
+
+
+class AskedTraining(Record):
+    """A training that is asked for; without a seed one is drawn and recorded."""
+
+    code_ref: CodeRef
+    container_digest: ContainerDigest
+    entry_point: EntryPoint | None = Field(default=None, description="Script to run; without one the inputs alone make the artifact.")
+    hyperparams: JsonObject = Field(default_factory=dict, description="What the training is told, as a JSON object.")
+    dataset_refs: DatasetRefs = ()
+    seed: Annotated[Seed, Strict()] | None = Field(default=None, description="Where all randomness starts; without one it is drawn.")
+    model: Name | None = Field(default=None, description="Name of the model; without one, what `codeRef` ends in.")
+
+
+class AskedRegistration(Record):
+    """Stored bytes that are to become the next version of a model; a training job brings its model."""
+
+    training_job_id: UUID | None = Field(default=None, description="The job that made them, if one did.")
+    artifact_uri: Location = Field(max_length=2048, description="Where the bytes are, under a root this service may read.")
+    checksum: Sha256 = Field(description="Their digest, in hex.")
+    metadata: JsonObject = Field(default_factory=dict, description="Kept with the version, as a JSON object.")
+    manifest_signature_id: SignatureName | None = Field(
+        default=None, description="Name of a signature another system made over a manifest."
+    )
+    model: Name | None = Field(default=None, description="Name of the model, needed where no job made it.")
+
+
+class AskedPromotion(Record):
+    """A registered artifact that is to become current in an environment."""
+
+    artifact_id: UUID = Field(description="The artifact.")
+    environment: str = Field(min_length=1, max_length=128, description="Where it is to become current.")
+    evaluation: JsonObject | None = Field(
+        default=None, description="Scores you claim, such as `quality`; without them, what its training measured is judged."
+    )
+    requested_by: Actor | None = Field(
+        default=None, description="Who asks for it: you; only an administrator may name somebody else, and is recorded as the actor."
+    )

@@ -1,0 +1,163 @@
+"""Jobs, artifacts, promotions and cards as they are sent."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import ConfigDict, Field
+
+from aiinfra_core.domain.artifact import Artifact, EvaluationKind
+from aiinfra_core.domain.card import Card
+from aiinfra_core.domain.promotion import Promotion
+from aiinfra_core.domain.record import Record
+from aiinfra_core.domain.training import DatasetRef, TrainingJob, TrainingSpec
+
+
+class Sent(Record):
+    """A record as it is sent; a reader takes no notice of fields it does not know, so that a newer service may add some."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class SentJob(Sent):
+    """A training job."""
+
+    id: UUID
+    model: str
+    code_ref: str
+    container_digest: str
+    entry_point: str | None
+    hyperparams: dict[str, Any]
+    dataset_refs: tuple[DatasetRef, ...]
+    seed: int
+    status: str
+    requested_by: str
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    exit_code: int | None
+    error: str | None
+    artifact_uri: str | None
+    checksum: str | None
+    metrics: dict[str, Any] | None
+    attestation: str | None
+    log_uri: str | None
+    digest_kind: str | None
+    size_bytes: int | None
+    training_record_sha256: str | None
+    training_record_uri: str | None
+    request_id: str
+    flow_run_id: UUID | None = Field(default=None, description="The Prefect run that does it, if one does.")
+
+
+class SentArtifact(Sent):
+    """A registered version of a model; `provenance` says whether a recorded training made it."""
+
+    id: UUID
+    training_job_id: UUID | None
+    artifact_uri: str
+    checksum: str
+    metadata: dict[str, Any]
+    signer_id: str
+    signature: str
+    manifest_signature_id: str | None
+    created_at: datetime
+    model: str
+    version: int
+    digest_kind: str
+    size_bytes: int
+    attestation: str
+    registered_by: str
+    provenance: str = Field(description="`trained` by a recorded job here, or `no provenance`.")
+
+
+class SentDecision(Sent):
+    """What the gate said."""
+
+    allowed: bool
+    policy_id: str | None
+    reason: str
+    source: str | None = None
+    policy_version: str | None = None
+    rule_id: str | None = None
+    decision: str | None = None
+    policy_digest: str | None = None
+    unavailable: bool = False
+    answer: dict[str, Any] | None = None
+
+
+class SentPromotion(Sent):
+    """A promotion and how it ended; `sequence` is the one its manifest is for."""
+
+    id: UUID
+    artifact_id: UUID
+    environment: str
+    status: str
+    evaluation: dict[str, Any]
+    sentinel_decision: SentDecision | None
+    promoted_by: str
+    promoted_at: datetime | None
+    signature: str | None
+    signer_id: str | None
+    created_at: datetime
+    model: str
+    evaluation_kind: EvaluationKind | None
+    reason: str | None
+    sequence: int
+    manifest: str | None
+    follows: str | None
+    updated_at: datetime
+    request_id: str
+
+
+class SentModel(Sent):
+    """An artifact and what became of it, newest promotion first."""
+
+    artifact: SentArtifact
+    promotions: tuple[SentPromotion, ...]
+
+
+def sent_job(job: TrainingJob, flow_run_id: UUID | None = None) -> SentJob:
+    """Return a job as it is sent."""
+    own = {name: getattr(job, name) for name in SentJob.model_fields if name in TrainingJob.model_fields}
+    spec = {name: getattr(job.spec, name) for name in TrainingSpec.model_fields}
+    return SentJob.model_construct(**own, **spec, flow_run_id=flow_run_id)
+
+
+def sent_artifact(artifact: Artifact) -> SentArtifact:
+    """Return an artifact as it is sent."""
+    own = {name: getattr(artifact, name) for name in Artifact.model_fields}
+    return SentArtifact.model_construct(**own, provenance="trained" if artifact.training_job_id else "no provenance")
+
+
+def sent_promotion(promotion: Promotion) -> SentPromotion:
+    """Return a promotion as it is sent."""
+    own = {name: getattr(promotion, name) for name in SentPromotion.model_fields if name in Promotion.model_fields}
+    said = None if promotion.decision is None else SentDecision.model_construct(**dict(promotion.decision))
+    return SentPromotion.model_construct(
+        **own,
+        sentinel_decision=said,
+        promoted_by=promotion.requested_by,
+        promoted_at=promotion.applied_at,
+        sequence=promotion.sequence_seen + 1,
+    )
+
+
+class SentCard(Sent):
+    """What people say about a model, or about a version of it; `card` is Markdown, as text."""
+
+    id: UUID
+    model: str
+    version: int | None
+    revision: int = Field(description="How many cards were written about the same, this one included; its ETag.")
+    description: str
+    tags: dict[str, str]
+    card: str
+    written_by: str
+    created_at: datetime
+
+
+def sent_card(card: Card) -> SentCard:
+    """Return a card as it is sent."""
+    return SentCard.model_construct(**{name: getattr(card, name) for name in SentCard.model_fields})
