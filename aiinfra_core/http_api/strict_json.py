@@ -5,14 +5,19 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from aiinfra_core import canonical_json
+from aiinfra_core.errors import BadInput
 
 
 class _StrictRequest(Request):
     async def json(self) -> Any:
         if not hasattr(self, "_json"):
-            self._json = canonical_json.loads(await self.body(), what="The body")
+            try:
+                self._json = canonical_json.loads(await self.body(), what="The body")
+            except BadInput as error:
+                raise HTTPException(400, str(error)) from error  # FastAPI hides what any other error says
         return self._json
 
 

@@ -209,6 +209,11 @@ def test_a_malformed_body_is_400(api: httpx.Client, path: str, body: bytes) -> N
     assert is_problem(api.post(path, content=body, headers={"Content-Type": "application/json"}), 400)
 
 
+def test_a_body_that_is_no_strict_json_is_told_why(api: httpx.Client) -> None:
+    answer = api.post(TRAIN, content=b'{"seed": 1, "seed": 2}', headers={"Content-Type": "application/json"})
+    assert is_problem(answer, 400, "names a key twice")
+
+
 def test_without_a_job_the_model_has_to_be_named_and_the_version_has_no_provenance(api: httpx.Client, stored: dict[str, Any]) -> None:
     assert is_problem(api.post(REGISTER, json={name: stored[name] for name in ("artifactUri", "checksum")}), 400, "model")
     registered = api.post(REGISTER, json=stored).json()
