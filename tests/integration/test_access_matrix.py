@@ -45,11 +45,11 @@ DEMANDS = {
     "POST /ai-infra/train": "trainer",
     "GET /ai-infra/jobs": "viewer",
     "GET /ai-infra/jobs/{job_id}": "viewer",
-    "POST /ai-infra/jobs/claim": "trainer",
-    "POST /ai-infra/jobs/{job_id}/heartbeat": "trainer",
-    "POST /ai-infra/jobs/{job_id}/release": "trainer",
-    "POST /ai-infra/jobs/{job_id}/fail": "trainer",
-    "POST /ai-infra/jobs/{job_id}/complete": "trainer",
+    "POST /ai-infra/jobs/claim": "executor",
+    "POST /ai-infra/jobs/{job_id}/heartbeat": "executor",
+    "POST /ai-infra/jobs/{job_id}/release": "executor",
+    "POST /ai-infra/jobs/{job_id}/fail": "executor",
+    "POST /ai-infra/jobs/{job_id}/complete": "executor",
     "POST /ai-infra/register": "registrar",
     "POST /ai-infra/promote": "promoter",
     "GET /ai-infra/promotions": "viewer",
@@ -65,7 +65,7 @@ DEMANDS = {
     "GET /ai-infra/audit/checkpoint": "auditor",
     "GET /ai-infra/audit/consistency": "auditor",
 }
-GIVEN = ("viewer", "trainer", "registrar", "promoter:staging", "promoter:*", "approver:prod", "auditor", "admin")
+GIVEN = ("viewer", "trainer", "executor", "registrar", "promoter:staging", "promoter:*", "approver:prod", "auditor", "admin")
 """The roles of the matrix: each there is, those given per environment in one of them and in all."""
 # What stands for each part of an address; a part that is not here fails the test of its route.
 _PARTS: dict[str, Any] = {"id": uuid4(), "job_id": uuid4(), "env": "prod", "model": "rain", "name": "rain", "version": 1, "seq": 1}

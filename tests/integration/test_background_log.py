@@ -81,7 +81,8 @@ def test_what_another_process_wrote_is_chained_although_nobody_rings(settings: S
 
 def test_a_write_does_not_wait_for_a_sequencer_that_is_held_up(settings: Settings, asked: RegistrationRequest) -> None:
     with keeping_up.in_background(settings):
-        with database.advisory_lock(settings, _LOCKS["turn"]), database.advisory_lock(settings, _LOCKS["next"]):
+        # In this order: the thread may hold the second, and waits for the first.
+        with database.advisory_lock(settings, _LOCKS["next"]), database.advisory_lock(settings, _LOCKS["turn"]):
             _register(settings, asked, "one", "two")
             assert _waiting(settings) == 2
         wait_until(lambda: _waiting(settings) == 0, 5)

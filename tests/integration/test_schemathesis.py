@@ -27,6 +27,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from aiinfra_core import jobs, registering, verifying
+from aiinfra_core.cards import write_card
+from aiinfra_core.domain.card import CardText
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.promoting import promote
 from aiinfra_core.settings import Settings
@@ -78,6 +80,8 @@ def _fill(settings: Settings, folder: Path) -> Known:
     artifact = registering.register(settings, registering.registration_of(job))
     request = PromotionRequest(artifact=str(artifact.id), environment="staging", evaluation={"quality": 0.9}, requested_by="ada")
     promotion = promote(settings, request)
+    for version in (None, artifact.version):
+        write_card(settings, CardText(description="Rain, a day ahead"), model="rainfall", version=version, written_by="ada")
     return {
         "trainingJobId": str(job.id),
         "artifactId": str(artifact.id),
@@ -113,7 +117,7 @@ def _put_in(case: Case, known: Known) -> None:
         if isinstance(place, dict):
             for name in list(place):
                 value = known.get(name) or known.get(case.operation.path.partition("}")[0] + "}")
-                if value is not None and _fits(value, place[name]):
+                if value is not None and (place is case.path_parameters or _fits(value, place[name])):
                     place[name] = value
 
 
