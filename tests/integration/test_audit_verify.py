@@ -125,6 +125,16 @@ def test_a_lost_process_is_told_and_the_next_verification_goes_on(filled: Settin
     assert verifying.verify_history(filled, Way(state=state)).since > 1
 
 
+def test_a_log_that_was_verified_before_its_first_checkpoint_verifies_after_it(installation: Settings, state: Path) -> None:
+    way, signer = Way(state=state, incremental=True), audit_signer(installation)
+    fill(installation, 5, signer)
+    assert verifying.verify_history(installation, way).findings == []
+    checkpoints.checkpoint(installation, signer)
+    for more in (0, 3):
+        fill(installation, more, signer)
+        assert verifying.verify_history(installation, way).findings == []
+
+
 def test_an_incremental_verification_begins_at_the_last_verified_checkpoint(filled: Settings, state: Path) -> None:
     signer, way = audit_signer(filled), Way(state=state, incremental=True)
     first = verifying.verify_history(filled, way)

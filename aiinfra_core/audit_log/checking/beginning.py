@@ -46,9 +46,10 @@ def begin(
     problems = tuple(_rewritten(connection, keys, known))
     if problems or (known.whole and not incremental):
         return replace(_anew(verified, fresh), problems=problems)
+    if known.whole and not known.anchor.seq:
+        return _anew(verified, fresh, "There was no checkpoint when the log was last verified, so the whole log is.")
     if known.whole:
-        if known.anchor.seq:
-            known = replace(known, tip=known.anchor, tree=Tree.read(known.anchor_tree.written()))
+        known = replace(known, tip=known.anchor, tree=Tree.read(known.anchor_tree.written()))
         return Beginning(replace(known, log=fresh.log), incremental=True)
     return Beginning(known, notes=(f"Going on after event {known.tip.seq}, where the last verification was interrupted.",))
 
