@@ -26,6 +26,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 _HOST = re.compile(r"[0-9a-f.]*:[0-9a-f:.]*|([a-z0-9_-]{1,63}\.)*[a-z0-9_-]{1,63}\.?")  # an IPv6 address, or a name
 _MAX_PORT = 65535
+_NAMES = {"go_service": "Go service"}
 _ACCEPTED = {"Accept": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -99,7 +100,7 @@ def _ask(part: str, request: httpx.Request, patience: Patience, max_bytes: int) 
         return retrying(_attempt, part, request, patience, max_bytes)
     except Unavailable as error:
         raise Unavailable(
-            part, f"{error} {_gave_up(patience.attempts)}; check that the {part.replace('_', ' ')} runs and is reachable."
+            part, f"{error} {_gave_up(patience.attempts)}; check that the {_NAMES.get(part, part.replace('_', ' '))} runs and is reachable."
         ) from error
 
 
@@ -137,7 +138,7 @@ def _attempt(part: str, request: httpx.Request, patience: Patience, max_bytes: i
     except (TimeoutError, httpx.TimeoutException):
         raise Unavailable(part, f"No whole answer from {request.url.host} within {seconds:g} s.") from None
     except httpx.TransportError as error:
-        raise Unavailable(part, f"The connection to {request.url.host} failed ({type(error).__name__}: {error}).") from error
+        raise Unavailable(part, f"The connection to {request.url.netloc.decode()} failed ({type(error).__name__}: {error}).") from error
     if reply.status >= 500:
         raise Unavailable(part, f"{request.url.host} answered HTTP {reply.status}.")
     return reply

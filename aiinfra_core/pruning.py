@@ -1,6 +1,7 @@
 """Remove the bytes of artifacts nobody may use any more: first a signed tombstone, then the bytes; evidence never.
 
 What may go is decided in `registry.tombstones`. Killed between the tombstone and the removal, the next run finishes.
+Only bytes that have the tombstone's digest are removed, and nothing where the product's own records are kept.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 
 from aiinfra_core import artifact_store, database
-from aiinfra_core.artifact_store import removing
+from aiinfra_core.artifact_store import Location, removing, reserved
 from aiinfra_core.artifact_store.removing import Removed
 from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.actor import checked_actor
@@ -88,7 +89,8 @@ def prune(settings: Settings, rule: RetentionRule, planned: Sequence[Together], 
     pruned_by, why = checked_actor(pruned_by), _checked_reason(reason or _in_words(rule))
     for together in planned:
         if together.stays is None and _buried(settings, rule, together, pruned_by, why):
-            yield Pruned(together, _removed(settings, together))
+            removed = _remove(settings, together.artifacts[0].id)
+            yield Pruned(together, removed, None if removed else "other bytes are there")
         else:
             yield Pruned(together, None, together.stays or "somebody wants it by now")
 
@@ -104,7 +106,8 @@ def finish(settings: Settings, on_progress: Callable[[str, int, int], None] = la
         unused = tombstones.unused(tx)
     files = 0
     for done, artifact_id in enumerate(unused, start=1):
-        files += _remove(settings, artifact_id).files
+        removed = _remove(settings, artifact_id)
+        files += removed.files if removed else 0
         on_progress("tombstones", done, len(unused))
     return files
 
@@ -114,6 +117,10 @@ def _placed(settings: Settings, together: Together) -> Together:
         artifact_store.location_of(settings, together.uri)
     except BadInput:
         return Together(together.artifacts, "it is not below an artifact root")
+    try:
+        reserved.refuse(settings, together.uri)
+    except BadInput:
+        return Together(together.artifacts, "it is where records are kept")
     return together
 
 
@@ -134,23 +141,24 @@ def _buried(settings: Settings, rule: RetentionRule, together: Together, pruned_
     return buried
 
 
-def _removed(settings: Settings, together: Together) -> Removed | None:
-    """Remove bytes, unless somebody registered them again since the tombstone was made."""
-    artifact_id = together.artifacts[0].id
-    with database.autocommit(settings) as connection:
-        unused = tombstones.is_unused(connection, artifact_id)
-    return _remove(settings, artifact_id) if unused else None
-
-
-def _remove(settings: Settings, artifact_id: UUID) -> Removed:
+def _remove(settings: Settings, artifact_id: UUID) -> Removed | None:
+    """Remove an artifact's bytes; return None if others are there."""
     with database.snapshot(settings) as tx:
         artifact = artifacts.get(tx, artifact_id)
         _check_signed(settings, tx, artifact)
     try:
         place = artifact_store.location_of(settings, artifact.artifact_uri)
+        reserved.refuse(settings, artifact.artifact_uri)
     except BadInput:
-        return Removed(0)  # its root is no longer ours
-    return removing.remove(place, artifact.artifact_uri, artifact.digest_kind)
+        return Removed(0)  # its root is no longer ours, or records are kept there
+    return _remove_same(place, artifact)
+
+
+def _remove_same(place: Location, artifact: Artifact) -> Removed | None:
+    there = removing.digest_there(place, artifact.artifact_uri, artifact.digest_kind)
+    if there is None:
+        return Removed(0)
+    return removing.remove(place, artifact.artifact_uri, artifact.digest_kind) if there == artifact.checksum else None
 
 
 # Whoever can write a row must not be able to have bytes removed by it.

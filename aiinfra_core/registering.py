@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from aiinfra_core import canonical_json, checksums, database, measurements
-from aiinfra_core.artifact_store import recorded
+from aiinfra_core.artifact_store import recorded, reserved
 from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.training import JobStatus, TrainingJob
@@ -28,8 +28,8 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
         NotFound: no such job.
         ArtifactMissing: nothing is at the URI.
         DigestMismatch: the bytes, or what the job made, are not what the request names; nothing is recorded.
-        BadInput: the URI is below no artifact root, the job is not completed or is of another model.
-        Conflict: the request id was used for another registration.
+        BadInput: the URI is below no artifact root or is where records are kept, the job is not completed or is of another model.
+        Conflict: the request id was used for another registration, or bytes were removed from the URI for good.
         Unavailable: a required part could not be reached; nothing is recorded.
     """
     request_id = request.request_id or _default_request_id(request)
@@ -40,6 +40,7 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
     job = _checked_job(known.job, request)
     signer = configured_signer(settings, Purpose.ARTIFACT)
     audit_signer(settings)  # whoever may not sign the event of a change must not make the change
+    reserved.refuse(settings, request.artifact_uri)
     stored = recorded.verify(settings, request.artifact_uri, request.checksum)
     artifact_id, at = uuid4(), datetime.now(UTC)
     payload = statements.registration(
@@ -58,8 +59,8 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
     return kept
 
 
-def registration_of(job: TrainingJob) -> RegistrationRequest:
-    """Return the request that registers what a completed job made.
+def registration_of(job: TrainingJob, by: str | None = None) -> RegistrationRequest:
+    """Return the request that registers what a completed job made, in the name of whoever completed it, else of who asked for the job.
 
     Raises:
         BadInput: the job is not completed.
@@ -72,7 +73,7 @@ def registration_of(job: TrainingJob) -> RegistrationRequest:
         checksum=job.checksum,
         training_job_id=job.id,
         metadata={"seed": job.spec.seed, "hyperparams": job.spec.hyperparams},
-        registered_by=job.requested_by,
+        registered_by=by or job.requested_by,
     )
 
 

@@ -62,6 +62,11 @@ def _some_and_each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
+def _kind_of_installation(value: Any) -> Any:
+    kind = value.strip().lower() if isinstance(value, str) else value
+    return {"": "development", "prod": "production"}.get(kind, kind)
+
+
 OidcAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 
@@ -71,7 +76,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AI_INFRA_", frozen=True, extra="ignore", validate_by_name=True)
 
     home: Path = Field(default_factory=_default_home)
-    env: str = Field(default="development", validation_alias=AliasChoices("AI_INFRA_ENV", "NODE_ENV"))
+    env: Annotated[Literal["development", "test", "staging", "production"], BeforeValidator(_kind_of_installation)] = Field(
+        default="development", validation_alias="AI_INFRA_ENV"
+    )
+    node_env: Annotated[str, AfterValidator(_kind_of_installation)] = Field(default="", validation_alias="NODE_ENV")  # others' words too
     database_url: Annotated[SecretStr, AfterValidator(_plain_postgresql)] | None = Field(
         default=None, validation_alias=AliasChoices("AI_INFRA_DATABASE_URL", "DATABASE_URL")
     )
@@ -167,7 +175,7 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             wrong = "; ".join(
-                f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+                ": ".join((*_variable(item["loc"]), item["msg"].removeprefix("Value error, ")))
                 for item in error.errors(include_input=False)
             )
             raise Misconfigured(f"A setting is wrong: {wrong}.") from None
@@ -175,7 +183,7 @@ class Settings(BaseSettings):
     @property
     def production(self) -> bool:
         """Whether development defaults are forbidden here."""
-        return self.env == "production"
+        return "production" in (self.env, self.node_env)
 
     @property
     def reads_are_public(self) -> bool:
@@ -204,6 +212,12 @@ class Settings(BaseSettings):
         if self.kms_endpoint and not (self.kms_public_key_b64 or "public-key=" in self.kms_endpoint):
             raise ValueError("AI_INFRA_KMS_ENDPOINT needs its key pinned in AI_INFRA_KMS_PUBLIC_KEY_B64")
         return self
+
+
+def _variable(place: tuple[int | str, ...]) -> list[str]:
+    if not place or not isinstance(place[0], str):
+        return []  # it is about several, and its text names them
+    return [".".join((f"AI_INFRA_{place[0].upper()}" if place[0] in Settings.model_fields else place[0], *map(str, place[1:])))]
 
 
 def environment_named(settings: Settings, name: str) -> str:

@@ -14,6 +14,9 @@ from aiinfra_core.errors import Unavailable
 from aiinfra_core.settings import Settings
 
 LONGEST_WAIT_SECONDS = 20.0
+MOMENT_SECONDS = 0.25
+MOST_WAITING = 8
+_crowds: list[BoundedSemaphore] = []
 
 
 def verify(settings: Settings, uri: str, checksum: str) -> StoredArtifact:
@@ -23,11 +26,39 @@ def verify(settings: Settings, uri: str, checksum: str) -> StoredArtifact:
         BadInput: the URI is below no root that may be read.
         ArtifactMissing: nothing is there.
         DigestMismatch: it has another digest; both are named.
-        Unavailable: the store cannot be reached or refuses, or others were read for too long.
+        Unavailable: the store cannot be reached or refuses, others were read for too long, or too many wait.
     """
     place = artifact_store.location_of(settings, uri)
-    with _turn(settings.verify_concurrency):
+    with _place(), _turn(settings.verify_concurrency):
         return artifact_store.verify(place, uri, checksum)
+
+
+@contextmanager
+def leaving_threads_free(settings: Settings) -> Iterator[None]:
+    """Let no more than half of a service's threads be with artifacts while the block runs, whether they read or wait for their turn.
+
+    `verify_concurrency` may read and `MOST_WAITING` wait. The others are refused after a moment, in which small artifacts would be read.
+    """
+    half = settings.worker_threads // 2 - 1  # one more may be at other work of a verification
+    _crowds.append(BoundedSemaphore(max(1, min(settings.verify_concurrency + MOST_WAITING, half))))
+    try:
+        yield
+    finally:
+        _crowds.pop()
+
+
+@contextmanager
+def _place() -> Iterator[None]:
+    if not _crowds:
+        yield
+        return
+    places = _crowds[-1]
+    if not places.acquire(timeout=MOMENT_SECONDS):
+        raise Unavailable("artifact_store", "Too many wait for artifacts to be read already; ask again later.")
+    try:
+        yield
+    finally:
+        places.release()
 
 
 @contextmanager

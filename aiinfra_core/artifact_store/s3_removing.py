@@ -16,14 +16,14 @@ class _Emptying(S3Store):
         return bool(answer.get("DeleteMarker"))
 
     def keys_of(self, key: str, kind: DigestKind) -> Iterator[str]:
-        """Yield the keys of an artifact's objects that are there, a directory's sums first."""
+        """Yield the keys of an artifact's objects that are there, a directory's sums last."""
         if kind is DigestKind.FILE:
             if self._exists(key):
                 yield key
             return
+        yield from (f"{key}/{name}" for name in self.files(key))
         if self.has_sums(key):
             yield key + checksums.SUMS_SUFFIX
-        yield from (f"{key}/{name}" for name in self.files(key))
 
 
 def remove(store: S3Store, key: str, kind: DigestKind) -> tuple[int, bool]:

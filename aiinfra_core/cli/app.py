@@ -9,11 +9,13 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cyclopts import App, CycloptsError, UnknownOptionError
+from cyclopts import App, CycloptsError, UnknownCommandError, UnknownOptionError
 
 from aiinfra_core.cli.examples import examples
 from aiinfra_core.cli.exit_codes import ExitCode, of_error
-from aiinfra_core.errors import AiInfraError
+from aiinfra_core.errors import AiInfraError, Unauthenticated
+
+_HOW_TO_PROVE = "Say who asks with AI_INFRA_TOKEN, or AI_INFRA_DEBUG_TOKEN in development."
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _publish_what_was_written()
         return ExitCode.OK if code is None else int(code)
     except CycloptsError as error:
-        words = " ".join(("aiinfra", *(error.command_chain or ())))
-        if isinstance(error, UnknownOptionError) and "--server" in str(error):
-            return _fail(f"{words} works on this machine's own installation and takes no --server.", ExitCode.BAD_INPUT)
-        return _fail(f"{_one_line(error)} See: {words} --help", ExitCode.BAD_INPUT)
+        return _fail(_mistyped(error), ExitCode.BAD_INPUT)
     except AiInfraError as error:
-        return _fail(_one_line(error), of_error(error))
+        proof = f" {_HOW_TO_PROVE}" if isinstance(error, Unauthenticated) else ""
+        return _fail(_one_line(error) + proof, of_error(error))
     except KeyboardInterrupt:
         return _fail("Interrupted; the same command continues where this one stood.", ExitCode.INTERRUPTED)
     except BrokenPipeError:
@@ -204,6 +204,15 @@ def _version() -> str:
     from importlib.metadata import version  # imported late: only --version needs it
 
     return version("ai-infrastructure")
+
+
+def _mistyped(error: CycloptsError) -> str:
+    words = " ".join(("aiinfra", *(error.command_chain or ())))
+    if isinstance(error, UnknownCommandError) and "--server" in str(error):
+        return "--server comes after the command, such as: aiinfra models list --server URL"
+    if isinstance(error, UnknownOptionError) and "--server" in str(error):
+        return f"{words} works on this machine's own installation and takes no --server."
+    return f"{_one_line(error)} See: {words} --help"
 
 
 def _one_line(error: Exception) -> str:

@@ -9,9 +9,10 @@ from aiinfra_core import cards, database
 from aiinfra_core.cli.examples import examples
 from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next
 from aiinfra_core.cli.parts import running_parts
-from aiinfra_core.cli.typed import RequestedBy, checked, person
+from aiinfra_core.cli.typed import RequestedBy, checked, person, reference
 from aiinfra_core.domain.card import MAX_CARD_BYTES, Card, CardText
 from aiinfra_core.errors import BadInput
+from aiinfra_core.registry import artifacts
 from aiinfra_core.registry import cards as recorded
 from aiinfra_core.settings import Settings
 from aiinfra_core.wire.records import sent_card
@@ -19,17 +20,24 @@ from aiinfra_core.wire.records import sent_card
 card = App(name="card")
 
 About = Annotated[str, Parameter(help="MODEL, or MODEL:VERSION.")]
+Shown = Annotated[str, Parameter(help="MODEL, MODEL:VERSION or MODEL@ENVIRONMENT.")]
 _MOST_VERSION = 2**31 - 1
 
 
 @card.command(help_epilogue=examples("aiinfra card show rain", "aiinfra card show rain:3 --json"))
-def show(about: About, /, *, as_json: AsJson = False) -> None:
+def show(about: Shown, /, *, as_json: AsJson = False) -> None:
     """Show the newest card; the Markdown is printed as it was written."""
-    model, version = _about(about)
-    found = cards.card_of(running_parts(), model, version)
+    in_environment = "@" in about
+    model, version = (about, None) if in_environment else _about(about)
+    settings = running_parts()
+    with database.transaction(settings) as tx:
+        artifact = artifacts.find(tx, reference(settings, about))  # what is not registered has no card either
+    if in_environment:
+        model, version = artifact.model, artifact.version
+    found = cards.card_of(settings, model, version)
     if as_json:
         return say_json(sent_card(found))
-    say(about)
+    say(model if version is None else f"{model}:{version}")
     say_fields(
         {
             "description": found.description or None,

@@ -36,7 +36,7 @@ def list_versions(
         found = registry.versions(model, limit, after)
     if as_json:
         return say_json([{**one.artifact.model_dump(mode="json", by_alias=True), "currentIn": one.current_in} for one in found])
-    return _say_versions(found, limit)
+    return _say_versions(found, limit, model if after is None else None)
 
 
 @models.command(help_epilogue=examples("aiinfra models show rain", "aiinfra models show rain@prod --json"))
@@ -54,14 +54,17 @@ def show(artifact: Reference, /, *, server: Server = None, as_json: AsJson = Fal
     return say_next(f"aiinfra verify {known.artifact.model}:{known.artifact.version}")
 
 
-def _say_versions(found: Sequence[Listed], limit: int) -> None:
+def _say_versions(found: Sequence[Listed], limit: int, model: str | None) -> None:
+    if not found and model:
+        say(f"There is no model {model}.")
+        return say_next("aiinfra models list")
     if not found:
         say("Nothing is registered here.")
         return say_next("aiinfra train --help")
     rows = [
         (
             f"{one.artifact.model}:{one.artifact.version}",
-            ", ".join(one.current_in),
+            *(() if one.current_in is None else (", ".join(one.current_in),)),
             one.artifact.checksum[:16],
             f"{one.artifact.created_at:%Y-%m-%d %H:%M}",
             one.artifact.provenance,
@@ -69,7 +72,8 @@ def _say_versions(found: Sequence[Listed], limit: int) -> None:
         )
         for one in found
     ]
-    say_table(("VERSION", "CURRENT IN", "CHECKSUM", "REGISTERED", "PROVENANCE", "ID"), rows)
+    current = () if found[0].current_in is None else ("CURRENT IN",)
+    say_table(("VERSION", *current, "CHECKSUM", "REGISTERED", "PROVENANCE", "ID"), rows)
     return say_next(f"aiinfra models list --after {rows[-1][-1]}" if len(found) == limit else f"aiinfra models show {rows[0][0]}")
 
 

@@ -10,15 +10,17 @@ from aiinfra_core.migrate import pending
 from aiinfra_core.settings import Settings
 
 
-def running_parts() -> Settings:
+def running_parts(*, always_here: bool = False) -> Settings:
     """Return the current settings, telling when the embedded PostgreSQL has to be started first.
+
+    `always_here` is for what no service could be asked to do, whatever AI_INFRA_SERVER says.
 
     Raises:
         BadInput: a service is named where everything is to be done, and this cannot be done there.
         Misconfigured: a setting is wrong, or the configured database lacks migrations.
         Unavailable: the database cannot be reached or started.
     """
-    if os.environ.get("AI_INFRA_SERVER"):
+    if os.environ.get("AI_INFRA_SERVER") and not always_here:
         raise BadInput("This works on this machine's own installation, but AI_INFRA_SERVER names a service; unset it to do it here.")
     settings = started_parts()
     if Settings().database_url is not None and settings.database_url is not None:

@@ -41,7 +41,7 @@ def promote(
         if as_json:
             say_json(promotion)
         else:
-            _say(registry, promotion)
+            _say(registry, promotion, here=not server)
     if promotion.created_at < begun:
         _note_recorded(promotion)
     return _exit_code(promotion)
@@ -58,7 +58,7 @@ def _note_recorded(promotion: SentPromotion) -> None:
     note(f"This was asked before and answered {promotion.updated_at:%Y-%m-%d %H:%M:%S} UTC{anew}.")
 
 
-def _say(registry: Registry, promotion: SentPromotion) -> None:
+def _say(registry: Registry, promotion: SentPromotion, *, here: bool) -> None:
     artifact = registry.artifact(str(promotion.artifact_id))
     name = f"{promotion.model}:{artifact.version}"
     say(f"{name} {_WORDS.get(promotion.status, f'ended {promotion.status} for')} {promotion.environment}")
@@ -69,7 +69,7 @@ def _say(registry: Registry, promotion: SentPromotion) -> None:
         say_next(_after(name, promotion, registry.environments()))
     if promotion.status == PromotionStatus.REJECTED and not promotion.evaluation and _exit_code(promotion) is ExitCode.REFUSED:
         claim = f"aiinfra promote {name} --to {promotion.environment} --metric quality=SCORE"
-        say_next(f"aiinfra evaluate {name}" if artifact.training_job_id else claim)
+        say_next(f"aiinfra evaluate {name}" if here and artifact.training_job_id else claim)
 
 
 def _facts(promotion: SentPromotion) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def register(
     )
     with registry_at(server) as registry:
         artifact = registry.register(wanted)
-    return say_json(artifact) if as_json else _say(artifact)
+    return say_json(artifact) if as_json else _say(artifact, here=not server)
 
 
 def _job_id(source: str | None) -> UUID | None:
@@ -60,7 +60,7 @@ def _refuse_unclear(source: str | None, job: UUID | None, model: str | None, uri
         raise BadInput(_WAYS)
 
 
-def _say(artifact: SentArtifact) -> None:
+def _say(artifact: SentArtifact, *, here: bool) -> None:
     name = f"{artifact.model}:{artifact.version}"
     say(f"{name} is registered")
     say_fields(
@@ -71,4 +71,5 @@ def _say(artifact: SentArtifact) -> None:
             "signer": artifact.signer_id,
         }
     )
-    say_next(f"aiinfra evaluate {name}" if artifact.training_job_id else f"aiinfra promote {name} --to staging --metric quality=SCORE")
+    measured = here and artifact.training_job_id  # a service takes no evaluate
+    say_next(f"aiinfra evaluate {name}" if measured else f"aiinfra promote {name} --to staging --metric quality=SCORE")

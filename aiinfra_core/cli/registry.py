@@ -22,6 +22,9 @@ from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromo
 PATIENCE_SECONDS = 15.0
 """How long a command asks a service that does not answer."""
 
+UNREACHED_SECONDS = 2.0
+"""How long it begins to read again where nobody has answered yet: most often the address is wrong."""
+
 Server = Annotated[
     str | None,
     Parameter(
@@ -56,10 +59,10 @@ class Wanted(Record):
 
 
 class Listed(Record):
-    """A version in a list and the environments it is current in."""
+    """A version in a list and the environments it is current in, None where that is not told to whoever asks."""
 
     artifact: SentArtifact
-    current_in: tuple[str, ...]
+    current_in: tuple[str, ...] | None
 
 
 class Known(Record):
@@ -131,5 +134,5 @@ def registry_at(server: str | None) -> Iterator[Registry]:
     from aiinfra_core.cli.there import There
     from aiinfra_core.client import Client
 
-    with Client.from_environment(server, deadline=PATIENCE_SECONDS) as client:
+    with Client.from_environment(server, deadline=PATIENCE_SECONDS, unreached=UNREACHED_SECONDS) as client:
         yield There(client)

@@ -22,7 +22,7 @@ def runner(
     """Run queued trainings until SIGTERM or Ctrl-C; what cannot be finished in AI_INFRA_DRAIN_SECONDS is given back."""
     if at_once is not None and not 1 <= at_once <= 64:
         raise BadInput("--at-once must be from 1 to 64.")
-    settings = running_parts()
+    settings = running_parts(always_here=True)
     if at_once is not None:
         settings = settings.model_copy(update={"runner_concurrency": at_once})
     from aiinfra_core import running  # imported late: --help needs no signer and no store

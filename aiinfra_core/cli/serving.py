@@ -1,6 +1,7 @@
 """`serve`: the HTTP API, in the foreground until it is told to stop."""
 
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import note, say, say_next, working
 from aiinfra_core.cli.parts import running_parts
-from aiinfra_core.errors import BadInput
+from aiinfra_core.errors import BadInput, Misconfigured
 from aiinfra_core.settings import Settings
 
 
@@ -25,21 +26,28 @@ def serve(
     tls_client_ca: Annotated[Path | None, Parameter(help="Who vouches for clients, PEM; without it AI_INFRA_TLS_CLIENT_CA.")] = None,
 ) -> ExitCode:
     """Serve the API until SIGTERM or Ctrl-C; requests that are under way are finished first."""
-    settings = running_parts()
+    asked = Settings()
     given = {
-        "addr": _addr(settings, addr, host, port),
+        "addr": _addr(asked, addr, host, port),
         "workers": workers,
         "runner": run_runner,
         "tls_cert": tls_cert,
         "tls_key": tls_key,
         "tls_client_ca": tls_client_ca,
     }
-    settings = _with(settings, {name: value for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
     with working("Loading the service"):
         from aiinfra_core.http_api import server, starting  # imported late: --help needs no web server
 
-    starting.check_may_start(settings)
-    finished = server.serve(settings, on_ready=lambda url: _say_ready(settings, url))
+    typed = {f"AI_INFRA_{name.upper()}": f"--{name.replace('_', '-')}" for name in given if name.startswith("tls_")}
+    if addr is not None or host is not None:
+        typed["AI_INFRA_ADDR"] = "--addr" if addr is not None else "--host with --port"
+    # Before anything is started or reached, so that all of it is told at once.
+    checks = (starting.check_may_start, lambda wanted: server.address(wanted.addr), server.tls_context)
+    _refuse_wrong(_with(asked, given), checks, typed)
+    settings = _with(running_parts(), given)
+    helpless = starting.nobody_can_write(settings)
+    finished = server.serve(settings, on_ready=lambda url: _say_ready(settings, url, helpless=helpless))
     if not finished:
         note("aiinfra: some requests were cut off; whoever sent them may send them again.")
     return ExitCode.OK if finished else ExitCode.INTERRUPTED
@@ -50,6 +58,8 @@ def _addr(settings: Settings, addr: str | None, host: str | None, port: int | No
         if host is not None or port is not None:
             raise BadInput("Give --addr, or --host and --port, not both.")
         return addr
+    if port is not None and not 0 <= port <= 65535:
+        raise BadInput("--port must be from 0 to 65535.")
     configured_host, _, configured_port = settings.addr.rpartition(":")
     if host is not None and ":" in host and not host.startswith("["):
         host = f"[{host}]"
@@ -62,10 +72,29 @@ def _with(settings: Settings, given: dict[str, Any]) -> Settings:
     return settings.model_copy(update=given)
 
 
-def _say_ready(settings: Settings, url: str) -> None:
+def _refuse_wrong(settings: Settings, checks: Sequence[Callable[[Settings], object]], typed: Mapping[str, str]) -> None:
+    wrong = []
+    for check in checks:
+        try:
+            check(settings)
+        except Misconfigured as error:
+            wrong.append(str(error))
+    told = " ".join(wrong)
+    for variable, option in typed.items():
+        told = told.replace(variable, option)
+    if wrong:
+        raise (Misconfigured if told == " ".join(wrong) else BadInput)(told)
+
+
+def _say_ready(settings: Settings, url: str, *, helpless: bool) -> None:
     everywhere = " (on every address of this machine)" if settings.addr.startswith(":") else ""
     also = " and a runner" if settings.runner else ""
     say(f"Serving {url}{everywhere} with {settings.workers} worker{'s' * (settings.workers > 1)}{also}.")
+    if helpless:
+        say(
+            "Nobody can write yet: set AI_INFRA_ALLOW_DEBUG_TOKEN=true and AI_INFRA_DEBUG_TOKEN, AI_INFRA_OIDC_ISSUER and "
+            "AI_INFRA_OIDC_AUDIENCE, or AI_INFRA_TLS_CLIENT_CA."
+        )
     trusting = f" --cacert {settings.tls_cert}" if settings.tls_cert else ""
     say_next(f"curl{trusting} {url}{'/ai-infra/models' if settings.reads_are_public else '/readyz'}")
     sys.stdout.flush()

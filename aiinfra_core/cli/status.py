@@ -1,5 +1,6 @@
 """`status`: what is configured, what runs and what is current where; it starts nothing."""
 
+import os
 from typing import Any
 
 from sqlalchemy import make_url
@@ -40,6 +41,8 @@ def status(*, as_json: AsJson = False) -> ExitCode:
         say_json(report)
     else:
         _say(report)
+    if os.environ.get("AI_INFRA_SERVER"):
+        note("This is this machine's own installation, not the service that AI_INFRA_SERVER names.")
     if problem:
         note(f"aiinfra: {problem}")
     return ExitCode.UNAVAILABLE if problem else ExitCode.OK

@@ -12,7 +12,7 @@ from aiinfra_core.client import Client, PromotionUnavailable
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import Pointer
 from aiinfra_core.domain.training import TrainingSpec
-from aiinfra_core.errors import BadInput, Conflict, NotFound
+from aiinfra_core.errors import BadInput, Conflict, NotFound, Unauthenticated
 from aiinfra_core.wire.asking import AskedRegistration
 from aiinfra_core.wire.executing import SentJobDetails
 from aiinfra_core.wire.reading import SentReport
@@ -20,6 +20,7 @@ from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromo
 
 _TICK = timedelta(microseconds=1)
 _PAGE = 500
+_NOBODY_CLAIMS = "  | still queued; nobody has claimed it: start aiinfra runner, or aiinfra serve --run-runner"
 
 
 class There:
@@ -44,7 +45,11 @@ class There:
         queued = self._client.train(spec, request_id=request_id)
         if not wait:
             return self.job(queued.id)
-        return self._client.wait_for_job(queued.id, on_change=lambda job: tell(f"  | job {job.id} is {job.status}"))
+        return self._client.wait_for_job(
+            queued.id,
+            on_change=lambda job: tell(f"  | job {job.id} is {job.status}"),
+            on_long_queued=lambda _job: tell(_NOBODY_CLAIMS),
+        )
 
     def job(self, job_id: UUID) -> SentJobDetails:
         """Return one job and who runs it."""
@@ -107,9 +112,13 @@ class There:
         if not found:
             return []
         first, last = found[0].created_at + _TICK, found[-1].created_at
+        try:
+            environments = sorted(self.environments())
+        except Unauthenticated:  # where reads are public, the list of environments still is not
+            return [Listed(artifact=one, current_in=None) for one in found]
         current = {
             name: {one.id for one in self._client.models(environment=name, model=model, created_after=last, created_before=first)}
-            for name in sorted(self.environments())
+            for name in environments
         }
         return [Listed(artifact=one, current_in=tuple(name for name in current if one.id in current[name])) for one in found]
 

@@ -67,7 +67,7 @@ def checked(kind: type[_Checked], **fields: Any) -> _Checked:
             f"{'.'.join(map(str, item['loc'])).replace('_', '-') or 'it'}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_input=False)
         )
-        raise BadInput(f"This does not describe a {_words(kind.__name__)}: {wrong}.") from None
+        raise BadInput(f"This does not describe a {_words(kind.__name__.removeprefix('Asked'))}: {wrong}.") from None
 
 
 def reference(settings: Settings, text: str) -> str:

@@ -8,6 +8,7 @@ It knows no database, no Prefect and no settings, and is quick to import. What i
 
     connection   one exchange: TLS always verified, bounded in time and size, tried again where that can help
     credentials  who we are, and whom we trust
+    failures     why there was no answer, in words
     answers      what an answer means
     calls        reads, writes under a request id, lists in pages
     reading, writing, executing    what can be asked, a room for each kind
@@ -51,6 +52,7 @@ class Client(Writing, Reading, Executing):
         timeout: float = 30.0,
         deadline: float = 60.0,
         long_timeout: float = 600.0,
+        unreached: float | None = None,
     ) -> None:
         """Prepare to ask a service; nothing is sent yet.
 
@@ -63,15 +65,18 @@ class Client(Writing, Reading, Executing):
             timeout: how many seconds one attempt may take.
             deadline: how many seconds a call is tried again.
             long_timeout: how many seconds one attempt may take where the service reads an artifact's bytes or the whole history first.
+            unreached: how many seconds a read is tried again where nobody has answered yet; without it, `deadline`.
 
         Raises:
             Misconfigured: one of these cannot be used; no secret is told.
         """
-        patience = Patience(attempt=timeout, long_attempt=long_timeout, altogether=deadline)
+        patience = Patience(attempt=timeout, long_attempt=long_timeout, altogether=deadline, unreached=unreached)
         super().__init__(Connection(url, proof_headers(token, debug_token), tls_context(cert, ca), patience))
 
     @classmethod
-    def from_environment(cls, url: str | None = None, *, timeout: float = 30.0, deadline: float = 60.0) -> Self:
+    def from_environment(
+        cls, url: str | None = None, *, timeout: float = 30.0, deadline: float = 60.0, unreached: float | None = None
+    ) -> Self:
         """Return a client of this address, or of AI_INFRA_SERVER, as whom the environment says.
 
         That is AI_INFRA_TOKEN, AI_INFRA_CLIENT_CERT with AI_INFRA_CLIENT_KEY or, in development, AI_INFRA_DEBUG_TOKEN; AI_INFRA_CA is the
@@ -94,6 +99,7 @@ class Client(Writing, Reading, Executing):
             ca=given["CA"],
             timeout=timeout,
             deadline=deadline,
+            unreached=unreached,
         )
 
     def __enter__(self) -> Self:

@@ -20,6 +20,7 @@ from aiinfra_core.wire.states import Problem
 T = TypeVar("T")
 _MOST_TEXT = 2000
 _DEFAULT_WAIT = 5
+_NO_SUCH_PATH = "Not Found"  # all a web server says of a path that it does not serve
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def error_of(answer: Answer, url: str) -> AiInfraError:
     if problem is None:
         return not_ours(url, f"HTTP {answer.status} without a problem as this API tells it") if answer.status < 500 else _down(answer, url)
     text = problem.error[:_MOST_TEXT]
+    if answer.status == 404 and text == _NO_SUCH_PATH:
+        return not_ours(url, f"HTTP 404 {text}")
     if problem.promotion is not None:
         return PromotionUnavailable(problem.part or "service", text, problem.promotion)
     if answer.status == 429:

@@ -15,23 +15,27 @@ import httpx
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_before_delay
 
 from aiinfra_core import outbound
+from aiinfra_core.client import failures
 from aiinfra_core.client.answers import Answer, error_of, not_ours, problem_in, wait_asked_for
 from aiinfra_core.errors import AiInfraError, BadInput, Unavailable
 
 logger = logging.getLogger(__name__)
 
 _MAX_KEY = 128
-_CHECK = "check that the service runs and that its address is right."
 _AGAIN = frozenset({429, 502, 503, 504})
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to try, in seconds: one attempt, how long to begin others, the waits between them; and how many bytes to read."""
+    """How long to try, in seconds: one attempt, how long to begin others, the waits between them; and how many bytes to read.
+
+    `unreached` is how long a read is tried where nobody has answered yet: perhaps the address is wrong. None is as long as `altogether`.
+    """
 
     attempt: float = 30.0
     long_attempt: float = 600.0
     altogether: float = 60.0
+    unreached: float | None = None
     first_wait: float = 0.25
     longest_wait: float = 10.0
     max_bytes: int = 32 * 1024 * 1024
@@ -56,6 +60,7 @@ class Connection:
 
     def __init__(self, url: str, headers: Mapping[str, str], tls: ssl.SSLContext, patience: Patience) -> None:
         self.url, self._patience = outbound.endpoint("The service's URL", url), patience
+        self._address, self._answered = failures.address(self.url), False
         self._client = httpx.Client(headers={"Accept": "application/json", "Accept-Encoding": "identity", **headers}, verify=tls)
 
     def __repr__(self) -> str:
@@ -75,7 +80,7 @@ class Connection:
         patience = self._patience
         until = time.monotonic() + patience.altogether
         retrying = Retrying(
-            stop=stop_before_delay(patience.altogether),
+            stop=lambda state: stop_before_delay(self._how_long(question, state))(state),
             wait=self._wait,
             retry=retry_if_exception_type(_Again),
             before_sleep=_log_retry,
@@ -89,16 +94,15 @@ class Connection:
     def _attempt(self, question: Question, until: float) -> Answer:
         patience = self._patience
         seconds = patience.long_attempt if question.takes_long else max(0.1, min(patience.attempt, until - time.monotonic()))
-        host = httpx.URL(self.url).host
         try:
             # httpx bounds each read but not their sum: a server that sends a byte now and then would hold us for ever.
             answer = outbound.within(seconds, lambda: self._exchange(question, seconds))
         except (TimeoutError, httpx.TimeoutException):
-            raise _Again(Unavailable("service", f"No whole answer from {host} within {seconds:g} s; {_CHECK}")) from None
+            raise _Again(Unavailable("service", f"No whole answer from {self._address} within {seconds:g} s; {failures.CHECK}")) from None
         except httpx.TransportError as error:
-            raise _untrusted(error, host) or _Again(
-                Unavailable("service", f"The connection to {host} failed ({type(error).__name__}: {error}); {_CHECK}")
-            ) from None
+            told = Unavailable("service", failures.told(error, self._address))
+            raise told if failures.is_lasting(error) else _Again(told, unreached=not self._answered) from None
+        self._answered = True
         if answer.too_long:
             raise not_ours(self.url, f"its answer is longer than {self._patience.max_bytes} bytes")
         if answer.status not in question.final and _may_differ(answer):
@@ -132,6 +136,11 @@ class Connection:
                 raise httpx.ReadTimeout("the whole answer took too long", request=response.request)
         return replace(answer, body=bytes(body))
 
+    def _how_long(self, question: Question, state: RetryCallState) -> float:
+        patience = self._patience
+        short = patience.unreached is not None and question.method == "GET" and _again(state).unreached
+        return min(patience.unreached or 0.0, patience.altogether) if short else patience.altogether
+
     def _wait(self, state: RetryCallState) -> float:
         asked = _again(state).wait
         if asked is not None:
@@ -141,11 +150,14 @@ class Connection:
 
 
 class _Again(Exception):
-    """An exchange failed in a way that another one may not; `wait` is what the service asks for, in seconds."""
+    """An exchange failed in a way that another one may not; `wait` is what the service asks for, in seconds.
 
-    def __init__(self, error: AiInfraError, wait: float | None = None) -> None:
+    `unreached` where nobody has ever answered on this way.
+    """
+
+    def __init__(self, error: AiInfraError, wait: float | None = None, *, unreached: bool = False) -> None:
         super().__init__(str(error))
-        self.error, self.wait = error, wait
+        self.error, self.wait, self.unreached = error, wait, unreached
 
 
 def key_header(key: str) -> dict[str, str]:
@@ -165,18 +177,6 @@ def _may_differ(answer: Answer) -> bool:
     if answer.status in _AGAIN:
         return problem is None or problem.promotion is None
     return problem is not None and problem.code == "in_flight"
-
-
-# A certificate does not get better by asking again.
-def _untrusted(error: Exception, host: str) -> AiInfraError | None:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return Unavailable(
-                "service", f"{host} is not who it should be: {cause.verify_message}. If its CA is yours, name it (AI_INFRA_CA)."
-            )
-        cause = cause.__cause__ or cause.__context__
-    return None
 
 
 def _again(state: RetryCallState) -> _Again:

@@ -17,6 +17,7 @@ from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromo
 
 ENDED = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value})
 _FIRST_POLL, _LONGEST_POLL = 0.25, 5.0
+LONG_QUEUED_SECONDS = 10.0
 
 
 class Writing(Calls):
@@ -58,7 +59,12 @@ class Writing(Calls):
         )
 
     def wait_for_job(
-        self, job_id: UUID | str, *, timeout: float | None = None, on_change: Callable[[SentJob], None] = lambda _job: None
+        self,
+        job_id: UUID | str,
+        *,
+        timeout: float | None = None,
+        on_change: Callable[[SentJob], None] = lambda _job: None,
+        on_long_queued: Callable[[SentJob], None] = lambda _job: None,
     ) -> SentJobDetails:
         """Return a job once it is completed or failed.
 
@@ -66,13 +72,14 @@ class Writing(Calls):
             job_id: the job.
             timeout: how many seconds to wait at most.
             on_change: is told the job as it is now, and again whenever its status has changed.
+            on_long_queued: is told the job once, when nobody has claimed it for more than 10 seconds: perhaps no runner runs.
 
         Raises:
             NotFound: there is no such job.
             Unavailable: naming `training`; it has not ended in time. Or the service was gone for too long.
         """
-        until = None if timeout is None else time.monotonic() + timeout
-        told, pause = None, _FIRST_POLL
+        begun, told, pause, still_new = time.monotonic(), None, _FIRST_POLL, True
+        until = None if timeout is None else begun + timeout
         while True:
             job = self.job(job_id)
             if job.status != told:
@@ -80,6 +87,9 @@ class Writing(Calls):
                 told, pause = job.status, _FIRST_POLL
             if job.status in ENDED:
                 return job
+            if still_new and job.status == JobStatus.QUEUED and time.monotonic() - begun > LONG_QUEUED_SECONDS:
+                on_long_queued(job)
+                still_new = False
             if until is not None and time.monotonic() + pause > until:
                 raise Unavailable("training", f"Job {job.id} is still {job.status} after {timeout:g} s; ask for it again later.")
             time.sleep(pause)

@@ -1,12 +1,14 @@
 """What a training is asked for, and what is known about it afterwards."""
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from aiinfra_core import canonical_json, checksums
 from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, Sha256, a_location
@@ -56,9 +58,25 @@ def _names_are_distinct(refs: tuple[DatasetRef, ...]) -> tuple[DatasetRef, ...]:
     return refs
 
 
+_PINNED = r"^[^\s@]\S*@[0-9a-f]{40}$"
+
+
+def _pinned(code: str) -> str:
+    if not re.fullmatch(_PINNED.strip("^$"), code):
+        raise PydanticCustomError("code_ref", "must be pinned to a commit: write URL@COMMIT or PATH@COMMIT with all 40 hex digits")
+    return code
+
+
+def _a_list(refs: Any) -> Any:
+    if not isinstance(refs, (list, tuple)):
+        raise PydanticCustomError("dataset_refs", "must be a list of datasets, each with name, uri and sha256")
+    return refs
+
+
 CodeRef = Annotated[
     str,
-    Field(pattern=r"^[^\s@]\S*@[0-9a-f]{40}$", max_length=2048, description="Git URL or path, pinned to a commit: `URL@COMMIT`."),
+    Field(max_length=2048, description="Git URL or path, pinned to a commit: `URL@COMMIT`.", json_schema_extra={"pattern": _PINNED}),
+    AfterValidator(_pinned),
     AfterValidator(a_location),
 ]
 ContainerDigest = Annotated[
@@ -67,6 +85,7 @@ ContainerDigest = Annotated[
 DatasetRefs = Annotated[
     tuple[DatasetRef, ...],
     Field(max_length=256, description="What it learns from, each named by content."),
+    BeforeValidator(_a_list),
     AfterValidator(_names_are_distinct),
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**32, description="Where all randomness starts.")]

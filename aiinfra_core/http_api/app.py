@@ -55,5 +55,5 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Limits, settings=settings)  # each one added is outside of those before it
     app.add_middleware(Authentication, settings=settings)
     app.add_middleware(SafeHeaders)
-    app.add_middleware(Requests)
+    app.add_middleware(Requests, routes=[route for router in (*routers, docs.router) for route in router.routes])
     return app

@@ -7,6 +7,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from aiinfra_core import database
+from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log import keeping_up
 from aiinfra_core.http_api import tracing
 
@@ -18,6 +19,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     to_thread.current_default_thread_limiter().total_tokens = settings.worker_threads
     stack = ExitStack()
     stack.callback(database.close_connections)
+    stack.enter_context(recorded.leaving_threads_free(settings))
     stack.enter_context(tracing.sending(app.state.tracer_provider))
     await to_thread.run_sync(stack.enter_context, keeping_up.in_background(settings))
     try:

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +19,7 @@ from uuid import uuid4
 
 from pythonjsonlogger.core import BaseJsonFormatter
 from starlette.requests import Request
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aiinfra_core import measurements
@@ -34,6 +35,7 @@ _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,200}")  # as `domain.record.RequestId`
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _PROBES = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 _UNMATCHED = "unmatched"
+_MAX_PATH = 2048
 _GONE = 499  # the client left before there was an answer; no status of HTTP says that
 _NAMES = {"levelname": "level", "name": "logger"}
 
@@ -55,8 +57,8 @@ def configure(settings: Settings) -> None:
 class Requests:
     """Names each request, and when it is answered times it, counts it and writes its line; the outermost of the middleware."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
+        self._app, self._routes = app, routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and tell of it."""
@@ -86,9 +88,17 @@ class Requests:
             answer = problems.problem(Request(scope), 503, "The service ends before this was done; ask again.", {"Retry-After": "1"})
             await answer(scope, receive, send_named)
         finally:
-            _tell(scope, status or _GONE, time.perf_counter() - begun)
+            _tell(scope, self._template(scope), status or _GONE, time.perf_counter() - begun)
             _current.reset(token)
         return None
+
+    def _template(self, scope: Scope) -> str:
+        route = scope.get("route")
+        if "router" not in scope:  # it was answered on the way there
+            found = {route.matches(scope)[0]: route for route in reversed(self._routes)}
+            route = found.get(Match.FULL) or found.get(Match.PARTIAL)
+        template: str = getattr(route, "path", _UNMATCHED)
+        return template
 
 
 def _told(scope: Scope, error: Exception) -> ASGIApp:
@@ -103,14 +113,19 @@ def _request_id(scope: Scope) -> str:
     return str(uuid4())
 
 
-def _tell(scope: Scope, status: int, seconds: float) -> None:
+def _tell(scope: Scope, route: str, status: int, seconds: float) -> None:
     method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    route = getattr(scope.get("route"), "path", _UNMATCHED)
     measurements.request_ended(method, route, status, seconds)
     level = logging.DEBUG if route in _PROBES and status < 400 else logging.INFO
     if _access.isEnabledFor(level):
-        told = {"method": method, "route": route, "path": scope["path"], "status": status, "durationMs": round(1000 * seconds, 2)}
-        _access.log(level, "%s %s %d", method, scope["path"], status, extra=told)
+        path = _bounded(scope["path"])
+        told = {"method": method, "route": route, "path": path, "status": status, "durationMs": round(1000 * seconds, 2)}
+        _access.log(level, "%s %s %d", method, path, status, extra=told)
+
+
+# It is cut at a slash: half a secret would not be known for one.
+def _bounded(path: str) -> str:
+    return path if len(path) <= _MAX_PATH else path[:_MAX_PATH].rpartition("/")[0] + "/…"
 
 
 def _of_request() -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Lists in pages: `limit`, `cursor` and `offset` in the query, the address of the next page in the `Link` header.
 
 A list is asked for with `Paged` (or a record that has its fields) as `Annotated[Paged, Query()]`; whoever reads it asks the database for
-one row more than `limit` and hands all of them to `page`. A cursor says where the last row of a page stood, (created_at, id), so a page is
-found by an index and rows that came meanwhile shift nothing. What is listed, and in which order, lives in `registry`.
+one row more than `limit` and hands all of them to `page`, which ends a page of large rows earlier. A cursor says where the last row of a
+page stood, (created_at, id), so a page is found by an index and rows that came meanwhile shift nothing. What is listed, and in which
+order, lives in `registry`.
 """
 
 import base64
@@ -18,6 +19,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from aiinfra_core.domain.record import Record
 from aiinfra_core.errors import BadInput
+from aiinfra_core.registry.listing import fitting
 
 DEFAULT_LIMIT, MAX_LIMIT, MAX_OFFSET = 50, 500, 100_000
 _EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
@@ -56,12 +58,12 @@ class Skipping(Paged):
         return self
 
 
-def page(request: Request, rows: Sequence[Row], limit: int, where: Callable[[Row], Place]) -> tuple[Sequence[Row], dict[str, str]]:
-    """Return the rows of a page, out of up to one more than `limit`, and the headers that lead to the next page, if there is one."""
-    if len(rows) <= limit:
-        return rows, {}
-    shown = rows[:limit]
-    return shown, next_link(request, cursor(where(shown[-1])))
+def page(
+    request: Request, rows: Sequence[Row], limit: int, where: Callable[[Row], Place], told: Callable[[Row], str]
+) -> tuple[Sequence[str], dict[str, str]]:
+    """Return the rows of a page as JSON texts, out of up to one more than `limit`, and the headers that lead to the next page, if any."""
+    shown = fitting(map(told, rows[:limit]))
+    return shown, next_link(request, cursor(where(rows[len(shown) - 1]))) if len(rows) > len(shown) else {}
 
 
 def next_link(request: Request, after: str, name: str = "cursor") -> dict[str, str]:

@@ -71,6 +71,7 @@ _CODES = {status: to_snake(kind.__name__) for kind, (status, _) in STATUS.items(
 EVERYWHERE = (400, 401, 403, 429, 500, 503)
 """What any route may answer with."""
 _MAX_TEXT = 2000
+_NOTHING_HERE = "Nothing is here; what there is, /docs shows to people and /openapi.json to programs."
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -131,7 +132,8 @@ def _of_validation(request: Request, error: Exception) -> Response:
 
 def _of_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
-    return problem(request, error.status_code, str(error.detail), dict(error.headers or {}))
+    text = _NOTHING_HERE if request.scope["path"] == "/" and error.status_code == 404 else str(error.detail)
+    return problem(request, error.status_code, text, dict(error.headers or {}))
 
 
 # Its text may hold a secret: only its kind is told, and the log has the rest.

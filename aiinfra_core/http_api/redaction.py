@@ -16,7 +16,8 @@ _SECRET_ADDRESSES = ("audit_sinks",)  # the path of a webhook is often the whole
 _BY_ITS_FORM = re.compile(
     r"""
       -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----.*?(?:-----END[ ][A-Z ]*-----|\Z)
-    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*    # a token
+    | (?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*?eyJ[A-Za-z0-9_-]{8})  # a token, with the word it ends, so that
+      [A-Za-z0-9_-]++\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*           # no word is read once for each "eyJ" in it
     | (?<=://)[^\s/@:"']*:[^\s/"']*(?=@)                        # name and password in an address
     | \b(?:bearer|basic)[ ]+[^\s"',;&)}\]]+                     # of an Authorization header
     """,

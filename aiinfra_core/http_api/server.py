@@ -12,6 +12,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 import time
@@ -26,11 +27,13 @@ from aiinfra_core.http_api import logs, tls, worker
 from aiinfra_core.http_api.app import create_app
 from aiinfra_core.http_api.worker import Pipes
 from aiinfra_core.settings import Settings
+from aiinfra_core.training import unreadable
 
 logger = logging.getLogger(__name__)
 
 _ADDRESS = re.compile(r"(\[(?P<ipv6>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]*)):(?P<port>[0-9]{1,5})", re.ASCII)
 _BACKLOG = 2048
+_SAME_SIGNAL_SECONDS = 1.0  # `timeout` tells its child, and then the whole group the child is in
 _AGAIN_SECONDS = 1.0  # what dies sooner is not started again before
 CLOSING_SECONDS = 10.0  # to publish the last checkpoint, after the last request
 _STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -48,7 +51,8 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> bool:
         Misconfigured: the certificate, its key or the client CA cannot be used.
         AiInfraError: the workers do not start; the log says why.
     """
-    context = tls.context(settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else None
+    unreadable.keep_unreadable()  # nor the processes forked below
+    context = tls_context(settings)
     with _listening(settings.addr) as listening, _figures_folder() as folder:
         logs.configure(settings)
         measurements.keep(folder)
@@ -63,6 +67,15 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> bool:
         gc.freeze()  # the collector would touch, and so copy, all that is shared
         url = f"{'https' if context else 'http'}://{_reached_at(listening)}"
         return _Supervisor(members, listening, settings.drain_seconds + CLOSING_SECONDS, lambda: on_ready(url)).run()
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """Return how TLS is spoken, None where it is not.
+
+    Raises:
+        Misconfigured: the certificate, its key or the client CA cannot be used.
+    """
+    return tls.context(settings.tls_cert, settings.tls_key, settings.tls_client_ca) if settings.tls_cert else None
 
 
 @dataclass
@@ -83,6 +96,7 @@ class _Supervisor:
     running: dict[int, _Member] = field(default_factory=dict)
     due: dict[str, float] = field(default_factory=dict)
     ever_ready: set[str] = field(default_factory=set)
+    told: tuple[int, float] | None = None  # by which signal to stop, and when
     deadline: float | None = None
     all_finished: bool = True
 
@@ -105,10 +119,18 @@ class _Supervisor:
             if descriptor != wake:
                 self._hear(waiting[descriptor])
             elif stopping := [number for number in os.read(wake, 64) if number in _STOPPING]:
-                self._stop(at_once=self.deadline is not None or len(stopping) > 1)
+                self._told_to_stop(stopping)
         if self.deadline is not None and time.monotonic() >= self.deadline:
             logger.warning("Requests were still being carried out at the end of AI_INFRA_DRAIN_SECONDS; they are cut.")
             self._stop(at_once=True)
+
+    def _told_to_stop(self, numbers: list[int]) -> None:
+        for number in numbers:
+            if self.told is None:
+                self.told = (number, time.monotonic())
+                self._stop(at_once=False)
+            elif number != self.told[0] or time.monotonic() - self.told[1] >= _SAME_SIGNAL_SECONDS:
+                self._stop(at_once=True)
 
     def _hear(self, member: _Member) -> None:
         assert member.told_ready is not None  # noqa: S101 - those are waited for
@@ -126,7 +148,7 @@ class _Supervisor:
             self.deadline = time.monotonic() + self.patience
         elif at_once:
             self.deadline = time.monotonic() + self.patience  # none of them is asked twice
-        self.all_finished = self.all_finished and not at_once
+        self.all_finished = self.all_finished and not (at_once and self.running)
         for pid in self.running:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL if at_once else signal.SIGTERM)

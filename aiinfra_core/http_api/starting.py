@@ -4,18 +4,17 @@ How it is started does not live here, and neither do the files it needs for TLS 
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from aiinfra_core import outbound
 from aiinfra_core.embedded import defaults
 from aiinfra_core.errors import Misconfigured
-from aiinfra_core.http_api.access import roles
+from aiinfra_core.http_api.access import debug_token, roles
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.uri import is_remote
 
 logger = logging.getLogger(__name__)
-_SHORT_TOKEN = 16
 _JWKS = "AI_INFRA_OIDC_JWKS_URL"  # some issuers have a query in it
 _LOOPBACK = ("127.", "localhost:", "[::1]:", "unix:")
 
@@ -26,17 +25,32 @@ def check_may_start(settings: Settings) -> None:
     Raises:
         Misconfigured: they may not; the message says what to set, one sentence for each thing.
     """
-    roles.read(settings)
     wrong = [*_unfinished(settings), *(_forbidden_in_production(settings) if settings.production else ())]
     if wrong:
         raise Misconfigured(" ".join(wrong))
-    if settings.production:
-        defaults.refuse_development_parts(settings)
-    elif settings.allow_debug_token and not settings.addr.startswith(_LOOPBACK) and len(_debug_token(settings)) < _SHORT_TOKEN:
+    if (
+        not settings.production
+        and settings.allow_debug_token
+        and not settings.addr.startswith(_LOOPBACK)
+        and len(_debug_token(settings)) < debug_token.SHORT
+    ):
         logger.warning("Everybody who reaches %s and guesses the short AI_INFRA_DEBUG_TOKEN may do everything.", settings.addr)
 
 
+def nobody_can_write(settings: Settings) -> bool:
+    """Return whether there is no way to prove who one is."""
+    return not (settings.allow_debug_token or settings.oidc_issuer or _certificates_are_seen(settings))
+
+
+def _refusal(check: Callable[[Settings], object], settings: Settings) -> Iterator[str]:
+    try:
+        check(settings)
+    except Misconfigured as error:
+        yield str(error)
+
+
 def _unfinished(settings: Settings) -> Iterator[str]:
+    yield from _refusal(roles.read, settings)
     if settings.allow_debug_token and not _debug_token(settings):
         yield "AI_INFRA_ALLOW_DEBUG_TOKEN is set, so AI_INFRA_DEBUG_TOKEN must be too."
     if settings.tls_key and not settings.tls_cert:
@@ -47,6 +61,11 @@ def _unfinished(settings: Settings) -> Iterator[str]:
         yield (
             "REQUIRE_MTLS is set, so client certificates must be seen: set AI_INFRA_TLS_CLIENT_CA, or AI_INFRA_PROXY_CERT_HEADER and "
             "AI_INFRA_TRUSTED_PROXIES."
+        )
+    if settings.tls_terminated_by_proxy and not settings.trusted_proxies:
+        yield (
+            "AI_INFRA_TLS_TERMINATED_BY_PROXY is set, so AI_INFRA_TRUSTED_PROXIES must be too: without the proxy's networks everybody "
+            "behind it counts as one address, and one who guesses locks all out."
         )
     if settings.proxy_cert_header and not settings.trusted_proxies:
         yield "AI_INFRA_PROXY_CERT_HEADER is believed from proxies only; set AI_INFRA_TRUSTED_PROXIES to their networks."
@@ -85,9 +104,15 @@ def _forbidden_in_production(settings: Settings) -> Iterator[str]:
             "AI_INFRA_ENV=production needs TLS; set AI_INFRA_TLS_CERT and AI_INFRA_TLS_KEY, or AI_INFRA_TLS_TERMINATED_BY_PROXY=true "
             "where nobody but a proxy that speaks TLS can reach this service."
         )
+    if settings.runner and not settings.prefect_deployment:
+        yield (
+            "AI_INFRA_ENV=production runs no trainings as the service's account, whose keys they could use; leave out --run-runner and "
+            "AI_INFRA_RUNNER, and run aiinfra runner under an account and with keys of its own."
+        )
     for name, url in _addresses(settings):
         if urlsplit(url).scheme != "https":
             yield f"AI_INFRA_ENV=production takes keys over https alone; write {name} with https://."
+    yield from _refusal(defaults.refuse_development_parts, settings)
 
 
 def _addresses(settings: Settings) -> Iterator[tuple[str, str]]:

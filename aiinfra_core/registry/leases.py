@@ -150,6 +150,11 @@ def finish(tx: Connection, job_id: UUID, *, at: datetime) -> None:
     _changed(tx, job_id, holder=None, expires_at=None, updated_at=at)
 
 
+def put_off(tx: Connection, job_id: UUID, *, seconds: float, at: datetime) -> None:
+    """Let an ended lease end later, so that others come first."""
+    _changed(tx, job_id, expires_at=_end(seconds), updated_at=at)
+
+
 def give_up(tx: Connection, job_id: UUID, token: str, reason: str, *, by: str, limit: int, at: datetime) -> TrainingJob:
     """Count a run as lost by whoever ran it: the job goes back or, after `limit` of them, fails with the reason.
 
@@ -160,9 +165,11 @@ def give_up(tx: Connection, job_id: UUID, token: str, reason: str, *, by: str, l
     return _lose(tx, job_id, reason, by=by, limit=limit, at=at)
 
 
-def expired(tx: Connection) -> list[UUID]:
-    """Return the jobs whose lease has ended, the longest ended first; `take_back` looks again before it does anything."""
-    over = select(job_leases.c.job_id).where(job_leases.c.expires_at <= func.now()).order_by(job_leases.c.expires_at).limit(200)
+def expired(tx: Connection, status: JobStatus = JobStatus.RUNNING) -> list[UUID]:
+    """Return the jobs of this status whose lease has ended, the longest ended first; `take_back` looks again before it does anything."""
+    of_status = job_leases.join(training_jobs, training_jobs.c.id == job_leases.c.job_id)
+    late = select(job_leases.c.job_id).select_from(of_status).where(job_leases.c.expires_at <= func.now(), training_jobs.c.status == status)
+    over = late.order_by(job_leases.c.expires_at).limit(200)
     return list(tx.execute(over).scalars())
 
 

@@ -1,11 +1,11 @@
 """Lists that an index answers, page by page, in a time that does not grow with the table.
 
 A list is walked in the order of one index, and what else was asked for is tested row by row. A page looks at no more than
-`MOST_LOOKED_AT` rows: where the tests let too few of them through, it is short and says where to go on. Which lists there are lives in
-`search`; what a row is sent as, in `as_sent`.
+`MOST_LOOKED_AT` rows, and ends where its documents grow larger than `MOST_BYTES`: it is short then and says where to go on. Which lists
+there are lives in `search`; what a row is sent as, in `as_sent`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +15,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, Select, Table, Text, bindparam, cast, literal, select, true, tuple_
 
 MOST_LOOKED_AT = 5_000
+MOST_BYTES = 4 * 2**20
+"""How large the documents of a page may be together; one that is larger alone is a page."""
 CREATED_AFTER, CREATED_BEFORE = "created_after", "created_before"
 _TIMES = frozenset({CREATED_AFTER, CREATED_BEFORE})
 
@@ -73,11 +75,22 @@ def read(tx: Connection, listing: Listing, filters: Mapping[str, Any], *, limit:
     given = frozenset(filters.keys() & listing.tests.keys())
     values = dict(filters) | ({"after": after[0], "after_id": after[1]} if after else {})
     rows = tx.execute(statement(listing, given, after is not None), values | {"most": limit + 1, "offset": offset}).all()
-    shown = [row.document for row in rows[:limit]]
-    if len(rows) > limit:
-        return Page(shown, (rows[limit - 1].by, rows[limit - 1].id))
+    shown = fitting(row.document for row in rows[:limit])
+    if len(rows) > len(shown):
+        return Page(shown, (rows[len(shown) - 1].by, rows[len(shown) - 1].id))
     last = tx.execute(last_looked_at(listing, given, after is not None), values).one_or_none() if is_tested(listing, given) else None
     return Page(shown, None if last is None else (last.by, last.id))
+
+
+def fitting(documents: Iterable[str]) -> list[str]:
+    """Return as many of these texts, the first ones, as one page may hold; the others are not even made."""
+    shown, size = list[str](), 0
+    for document in documents:
+        size += len(document.encode())
+        if shown and size > MOST_BYTES:
+            break
+        shown.append(document)
+    return shown
 
 
 def is_tested(listing: Listing, given: frozenset[str]) -> bool:

@@ -8,27 +8,53 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Integer, Select, Text, Uuid, bindparam, cast, func, literal_column, select, tuple_, union
+from sqlalchemy import Connection, Integer, Select, Text, Uuid, bindparam, cast, func, literal, literal_column, select, tuple_, union
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from aiinfra_core.errors import NotFound
 from aiinfra_core.evidence import dsse
 from aiinfra_core.evidence.statement import timestamp
-from aiinfra_core.registry import as_sent, rows
+from aiinfra_core.registry import as_sent, listing, rows
 from aiinfra_core.registry.artifacts import FOUND_BY, find_row
 from aiinfra_core.tables import attestations, environment_pointers, imports, model_artifacts, model_promotions
 from aiinfra_core.wire.reading import SentStatement
 
-_PROMOTIONS = (
-    select(func.json_agg(aggregate_order_by(as_sent.promotion(), model_promotions.c.created_at.desc(), model_promotions.c.id.desc())))
+MOST_PROMOTIONS = 200
+"""How many promotions come with an artifact, as far as they fit into `listing.MOST_BYTES`."""
+_NEWEST = (
+    select(model_promotions.c.created_at, model_promotions.c.id, as_sent.promotion().label("document"))
     .where(model_promotions.c.artifact_id == model_artifacts.c.id)
-    .scalar_subquery()
+    .order_by(model_promotions.c.created_at.desc(), model_promotions.c.id.desc())
+    .limit(literal(MOST_PROMOTIONS + 1, literal_execute=True))
+    .correlate(model_artifacts)
+    .subquery("newest")
 )
-_MODEL = func.json_build_object(
-    literal_column("'artifact'"),
-    as_sent.artifact(),
-    literal_column("'promotions'"),
-    func.coalesce(_PROMOTIONS, literal_column("'[]'::json")),
+_ORDER = (_NEWEST.c.created_at.desc(), _NEWEST.c.id.desc())
+_LENGTHS = func.sum(func.octet_length(cast(_NEWEST.c.document, Text)))
+_COUNTED = select(
+    _NEWEST.c.document,
+    func.row_number().over(order_by=_ORDER).label("number"),
+    _LENGTHS.over(order_by=_ORDER, rows=(None, 0)).label("bytes"),
+).subquery("counted")
+_FITS = (_COUNTED.c.number == literal_column("1")) | (
+    (_COUNTED.c.number <= literal_column(str(MOST_PROMOTIONS))) & (_COUNTED.c.bytes <= literal_column(str(listing.MOST_BYTES)))
+)
+_MODEL = (
+    select(
+        func.json_build_object(
+            literal_column("'artifact'"),
+            as_sent.artifact(),
+            literal_column("'promotions'"),
+            func.coalesce(
+                func.json_agg(aggregate_order_by(_COUNTED.c.document, _COUNTED.c.number)).filter(_FITS), literal_column("'[]'::json")
+            ),
+            literal_column("'promotionsTruncated'"),
+            func.count() > func.count().filter(_FITS),
+        )
+    )
+    .select_from(_COUNTED)
+    .correlate(model_artifacts)
+    .scalar_subquery()
 )
 MODELS: dict[str, Select[Any]] = {by: query.with_only_columns(cast(_MODEL, Text).label("document")) for by, query in FOUND_BY.items()}
 PROMOTION = select(cast(as_sent.promotion(), Text).label("document")).where(model_promotions.c.id == bindparam("promotion_id"))
@@ -70,7 +96,7 @@ class Current:
 
 
 def model(tx: Connection, reference: str) -> str:
-    """Return an artifact and its promotions as the JSON of `SentModel`; the reference is as for `artifacts.find`.
+    """Return an artifact and its newest promotions as the JSON of `SentModel`; the reference is as for `artifacts.find`.
 
     Raises:
         NotFound: nothing is registered under that name.

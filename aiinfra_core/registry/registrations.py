@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 from sqlalchemy import Connection, Text, bindparam, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
@@ -19,7 +20,8 @@ from aiinfra_core.audit_log.append import event
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest, StoredArtifact
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.training import JobStatus
-from aiinfra_core.registry import artifacts, attestations, requests, rows
+from aiinfra_core.errors import RequestIdReused
+from aiinfra_core.registry import artifacts, attestations, requests, rows, tombstones
 from aiinfra_core.registry.writes import as_text, inserted, told_with, values, with_gaps
 from aiinfra_core.tables import attestations as attestations_table
 from aiinfra_core.tables import model_artifacts, models, request_ids, training_jobs
@@ -79,8 +81,7 @@ def known(connection: Connection, request: RegistrationRequest, request_id: str)
     """
     row = _asked(connection, {"request_id": request_id, "job": request.training_job_id}).one()
     if row.body_digest is not None:
-        first = requests.subject_of(row.body_digest, row.subject_id, OPERATION, request_id, _body(request))
-        return Known(registered=artifacts.get(connection, first))
+        return Known(registered=_earlier(connection, request, request_id, row.body_digest, row.subject_id))
     if row.id is None:
         return Known()
     return Known(job=Origin(row.id, JobStatus(row.status), row.model, row.checksum, row.attestation))
@@ -101,7 +102,7 @@ def register(
     Versions have no gaps, also under concurrency: the row of the model is locked until the statement ends.
 
     Raises:
-        Conflict: the request id was used for another registration.
+        Conflict: the request id was used for another registration, or bytes were removed from there.
     """
     claimed = requests.row_of(OPERATION, request_id, _body(request), artifact_id, at)
     statement = attestations.row_of(attestation, at)
@@ -128,12 +129,31 @@ def register(
     )
     try:
         version = _register(connection, bound).scalar_one()
-    except IntegrityError:
-        first = requests.earlier(connection, OPERATION, request_id, _body(request))
+    except IntegrityError as error:
+        first = known(connection, request, request_id).registered
         if first is None:
+            if _names_the_place(error):
+                raise tombstones.pruned_place(stored.uri) from None
             raise
-        return artifacts.get(connection, first)
+        return first
     return artifacts.artifact_from({**row, "version": version})
+
+
+def _names_the_place(error: IntegrityError) -> bool:
+    return isinstance(error.orig, psycopg.Error) and error.orig.diag.constraint_name == "not_pruned"
+
+
+def _earlier(connection: Connection, request: RegistrationRequest, request_id: str, body_digest: str, subject_id: UUID) -> Artifact:
+    """Return what the same request made; what a job made is registered once, whoever asks for it again without an id of their own."""
+    try:
+        return artifacts.get(connection, requests.subject_of(body_digest, subject_id, OPERATION, request_id, _body(request)))
+    except RequestIdReused:
+        kept = artifacts.get(connection, subject_id)
+        same = {name for name in RegistrationRequest.model_fields if name not in ("registered_by", "request_id")}
+        own = request.request_id is not None or request.training_job_id is None
+        if own or any(getattr(kept, name) != getattr(request, name) for name in same):
+            raise
+        return kept
 
 
 def _row(

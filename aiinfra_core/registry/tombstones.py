@@ -1,7 +1,8 @@
 """Artifacts whose bytes were removed, and which ones nobody may use any more. The bytes themselves are removed elsewhere.
 
 A promotion locks the row of its model as it is asked for (its foreign key does), and `bury` locks it against that: whichever comes first
-is seen by the other.
+is seen by the other. A registration of whatever model holds a lock that `bury` takes alone, and is refused where bytes were removed
+(both in the trigger `not_pruned`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from aiinfra_core.audit_log.append import append, event
 from aiinfra_core.domain.artifact import Artifact, DigestKind
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.tombstone import RetentionRule, Tombstone
-from aiinfra_core.errors import ArtifactMissing
+from aiinfra_core.errors import ArtifactMissing, Conflict
 from aiinfra_core.evidence import claims
 from aiinfra_core.registry import attestations
 from aiinfra_core.registry.artifacts import artifact_from
@@ -57,19 +58,29 @@ _NOT_NESTED = """
   AND artifact_uri NOT IN (SELECT above FROM inside)
   AND artifact_uri NOT IN (SELECT inside.artifact_uri FROM inside JOIN model_artifacts AS holder ON holder.artifact_uri = inside.above)
 ORDER BY created_at, id"""
-# Bytes that somebody else's artifact shares, holds or lies in stay.
-_PLAN = text("".join((_FREE, _NESTED, "SELECT * FROM free WHERE NOT EXISTS (", _KEPT_TOO, ")", _NOT_NESTED)))
+_NEAR = """
+  AND NOT EXISTS (SELECT FROM model_artifacts AS near
+                  WHERE near.artifact_uri ~>=~ (free.artifact_uri || '/') AND near.artifact_uri ~<~ (free.artifact_uri || '0'))
+  AND NOT EXISTS (SELECT FROM model_artifacts AS near WHERE near.artifact_uri = ANY (ARRAY(
+    SELECT array_to_string((string_to_array(free.artifact_uri, '/'))[1:part], '/')
+    FROM generate_series(4, cardinality(string_to_array(free.artifact_uri, '/')) - 1) AS part)))"""
+_NO_RECORD = """
+  AND NOT EXISTS (SELECT FROM training_jobs AS job WHERE job.training_record_uri = {0}.artifact_uri)
+  AND NOT EXISTS (SELECT FROM training_jobs AS job WHERE job.log_uri = {0}.artifact_uri)"""
+# Bytes that somebody else's artifact shares, holds or lies in stay, and so do records of trainings.
+_PLAN = text("".join((_FREE, _NESTED, "SELECT * FROM free WHERE NOT EXISTS (", _KEPT_TOO, ")", _NO_RECORD.format("free"), _NOT_NESTED)))
 _STILL = text(
-    "".join((_FREE, "SELECT id FROM free WHERE id = ANY (:artifacts) AND NOT EXISTS (", _KEPT_TOO, " AND other.checksum = free.checksum)"))
+    "".join((_FREE, "SELECT id FROM free WHERE id = ANY (:artifacts) AND NOT EXISTS (", _KEPT_TOO, ")", _NO_RECORD.format("free"), _NEAR))
 )
+_LOCK_PLACES = text("SELECT pg_advisory_xact_lock(hashtext('artifact_tombstones'))")
 _LOCK = select(models.c.name).where(models.c.name == bindparam("model")).with_for_update()
 _UNUSED = """
 SELECT buried.id FROM artifact_tombstones JOIN model_artifacts AS buried ON buried.id = artifact_tombstones.artifact_id
 WHERE NOT EXISTS (
   SELECT FROM model_artifacts AS other LEFT JOIN artifact_tombstones AS tombstone ON tombstone.artifact_id = other.id
   WHERE other.artifact_uri = buried.artifact_uri AND tombstone.artifact_id IS NULL)"""
-_ALL_UNUSED = text(_UNUSED + " ORDER BY artifact_tombstones.created_at, buried.id")
-_ONE_UNUSED = text(_UNUSED + " AND buried.id = :artifact")
+_ALL_UNUSED = text(_UNUSED + _NO_RECORD.format("buried") + " ORDER BY artifact_tombstones.created_at, buried.id")
+_WAS_PRUNED = text("SELECT was_pruned(:place)")
 
 
 @dataclass(frozen=True)
@@ -95,11 +106,13 @@ def free(tx: Connection, rule: RetentionRule, at: datetime, model: str | None) -
 def bury(tx: Connection, signed: Sequence[tuple[Artifact, Tombstone, Attestation]], rule: RetentionRule, at: datetime) -> bool:
     """Record the tombstones of artifacts that share their bytes, all or none; return whether nobody wants any of them now.
 
-    Promotions that are asked for at this moment are waited for, and wait: the rows of the models are locked.
+    Promotions that are asked for at this moment are waited for, and wait: the rows of the models are locked. So are registrations, of any
+    model: their lock is the last one that is taken, as it is for them.
     """
     named = sorted({artifact.model for artifact, _, _ in signed})
     for model in named:
         tx.execute(_LOCK, {"model": model})
+    tx.execute(_LOCK_PLACES)
     ids = [artifact.id for artifact, _, _ in signed]
     still = set(tx.execute(_STILL, {**_bound(rule, at, named), "artifacts": ids}).scalars())
     if still != set(ids):
@@ -140,9 +153,21 @@ def unused(connection: Connection) -> list[UUID]:
     return list(connection.execute(_ALL_UNUSED).scalars())
 
 
-def is_unused(connection: Connection, artifact_id: UUID) -> bool:
-    """Tell whether an artifact has a tombstone, and no artifact without one has its bytes."""
-    return connection.execute(_ONE_UNUSED, {"artifact": artifact_id}).first() is not None
+def refuse_place(connection: Connection, uri: str) -> None:
+    """See that no bytes were removed from a place, from one it lies in, or from one in it.
+
+    Raises:
+        Conflict: some were; nothing is registered there again.
+    """
+    if connection.execute(_WAS_PRUNED, {"place": uri}).scalar_one():
+        raise pruned_place(uri)
+
+
+def pruned_place(uri: str) -> Conflict:
+    """Return what is said to whoever registers something where bytes were removed."""
+    return Conflict(
+        f"Bytes were removed from {uri} for good, and a tombstone says so; store these under another key and register them there."
+    )
 
 
 def of_artifact(connection: Connection, artifact_id: UUID) -> Tombstone | None:

@@ -1,14 +1,15 @@
 """Executors that are not ours (a Kubernetes Job, Argo): they claim a job, say that they live, and say what came of it.
 
-What they made is read and hashed before anything is recorded, and registered as the runner's work is. How they made it nobody here has
-seen: the training record and the signed provenance say `external`, who declared it, and no more than that.
+What they made is read and hashed before anything is recorded, and registered in the executor's own name, as the runner's work is in the
+runner's. How they made it nobody here has seen: the training record and the signed provenance say `external`, who
+declared it, and no more than that.
 """
 
 from typing import Any
 from uuid import UUID
 
 from aiinfra_core import canonical_json, checksums, database, evaluating, jobs, registering
-from aiinfra_core.artifact_store import recorded
+from aiinfra_core.artifact_store import recorded, reserved
 from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.training import JobStatus, TrainingJob
@@ -18,9 +19,9 @@ from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest
 from aiinfra_core.keys import configured_signer
 from aiinfra_core.registry import jobs as registry
-from aiinfra_core.registry import leases
+from aiinfra_core.registry import leases, tombstones
 from aiinfra_core.registry.leases import Claimed, Pushed
-from aiinfra_core.running.work import tidy
+from aiinfra_core.running.work import take_back_late
 from aiinfra_core.settings import Settings
 from aiinfra_core.wire.executing import ClaimJob, CompleteJob, FailJob, Heartbeat
 
@@ -33,7 +34,7 @@ def claim(settings: Settings, asked: ClaimJob, *, by: str) -> Claimed | None:
     Raises:
         Unavailable: the database cannot be reached.
     """
-    tidy(settings)
+    take_back_late(settings)
     with database.transaction(settings) as tx:
         seconds = asked.lease_seconds or settings.lease_seconds
         claimed = leases.claim(tx, holder=by, seconds=seconds, at=jobs.now(), models=asked.models)
@@ -90,11 +91,11 @@ def complete(settings: Settings, job_id: UUID, asked: CompleteJob, *, by: str) -
 
     Raises:
         NotFound: there is no such job.
-        Conflict: the lease was lost, or something else was said before.
+        Conflict: the lease was lost, something else was said before, or bytes were removed from the URI for good.
         Forbidden: the lease is somebody else's.
         ArtifactMissing: nothing is at the URI; nothing is recorded, and the lease stands.
         DigestMismatch: the bytes are other ones; nothing is recorded, and the lease stands.
-        BadInput: the URI is below no root that may be read, or the commit is not the job's.
+        BadInput: the URI is below no root that may be read or is where records are kept, or the commit is not the job's.
         Unavailable: a required part could not be reached; the same call goes on.
     """
     with database.transaction(settings) as tx:
@@ -113,7 +114,7 @@ def complete(settings: Settings, job_id: UUID, asked: CompleteJob, *, by: str) -
         )
     else:
         job = _recorded(settings, job, asked, record, by)
-    artifact = registering.register(settings, registering.registration_of(job))
+    artifact = registering.register(settings, registering.registration_of(job, by))
     evaluating.record_measured(settings, artifact.id)
     with database.transaction(settings) as tx:
         leases.finish(tx, job.id, at=jobs.now())
@@ -146,6 +147,9 @@ def _locked(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _recorded(settings: Settings, job: TrainingJob, asked: CompleteJob, record: bytes, by: str) -> TrainingJob:
+    reserved.refuse(settings, asked.artifact_uri)
+    with database.autocommit(settings) as connection:
+        tombstones.refuse_place(connection, asked.artifact_uri)
     stored = recorded.verify(settings, asked.artifact_uri, asked.checksum)
     completed = jobs.completion(settings, job, stored, record, exit_code=asked.exit_code, metrics=asked.metrics)
     statement = attest(claims.of_training(completed, declared_by=by), configured_signer(settings, Purpose.ARTIFACT))

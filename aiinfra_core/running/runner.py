@@ -21,6 +21,7 @@ from aiinfra_core.registry.leases import Claimed
 from aiinfra_core.running import handing_over
 from aiinfra_core.running.work import give_back, tidy, work
 from aiinfra_core.settings import Settings
+from aiinfra_core.training import unreadable
 from aiinfra_core.training.process import GRACE_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ def run(settings: Settings, stop: Stop) -> None:
 
     With a Prefect deployment configured it runs none itself, but sees that each one is run there.
     """
+    unreadable.keep_unreadable()
     _Runner(settings, stop).run()
 
 

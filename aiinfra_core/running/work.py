@@ -16,6 +16,7 @@ from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.training import JobStatus, TrainingJob
 from aiinfra_core.errors import AiInfraError, BadInput, Conflict, Unavailable
+from aiinfra_core.registry import jobs as recorded
 from aiinfra_core.registry import leases
 from aiinfra_core.registry.leases import Claimed
 from aiinfra_core.settings import Settings
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 BEATS_PER_LEASE = 3
 TRIES = 5
+AGAIN_SECONDS = 60.0
+_told: dict[UUID, str] = {}  # what this process has said of a job that is in the way, so that it says it once
 _FIRST_WAIT, _LONGEST_WAIT, _LOOK = 0.5, 15.0, 0.1
 
 
@@ -42,6 +45,7 @@ def work(settings: Settings, claimed: Claimed, *, by: str, stop_now: Event) -> N
         stop_now: once it is set, the training is stopped and the job given back.
     """
     job, token = claimed.job, claimed.token
+    begun, status = time.monotonic(), "given back"
     with kept_alive(settings, job.id, token, by=by) as lost:
 
         def stopped() -> bool:
@@ -49,28 +53,43 @@ def work(settings: Settings, claimed: Claimed, *, by: str, stop_now: Event) -> N
 
         try:
             ended = _carried_out(settings, claimed, by, stopped)
+            status = ended.status
             if ended.status is JobStatus.COMPLETED:
-                _patiently(lambda: register_completed(settings, ended), stopped)
+                _patiently(lambda: register_completed(settings, ended, by=by), stopped)
         except Conflict as error:
             logger.warning("What training job %s made is not taken: %s", job.id, error)
+            status = "not taken"
         except _StoppedError:
-            if not lost.is_set():
+            if lost.is_set():
+                status = "lost"
+            else:
                 give_back(settings, job.id, token, by=by)
         except Exception as error:
             logger.exception("Training job %s could not be run to its end.", job.id)
             _give_up(settings, job.id, token, _reason(error), by=by)
+    _tell(job, status, time.monotonic() - begun)
     keep_up(settings)
 
 
-def register_completed(settings: Settings, job: TrainingJob) -> Artifact | None:
+def _tell(job: TrainingJob, status: str, seconds: float) -> None:
+    about = {"jobId": str(job.id), "model": job.spec.model, "status": status, "seconds": round(seconds, 3)}
+    logger.info("Training job %s of %s: %s after %.1f s.", job.id, job.spec.model, status, seconds, extra=about)
+
+
+def register_completed(settings: Settings, job: TrainingJob, *, by: str) -> Artifact | None:
     """Register what a completed job made, with how it scored, and end its lease; None where it cannot be registered this way.
+
+    Args:
+        settings: where its bytes are kept.
+        job: what completed.
+        by: who completed it.
 
     Raises:
         Unavailable: a required part could not be reached; the same call goes on.
     """
     artifact = None
     try:
-        artifact = registering.register(settings, registering.registration_of(job))
+        artifact = registering.register(settings, registering.registration_of(job, by))
         evaluating.record_measured(settings, artifact.id)
     except BadInput as error:
         logger.error("What training job %s made is not registered: %s", job.id, error)  # noqa: TRY400 - the message says it all
@@ -79,8 +98,8 @@ def register_completed(settings: Settings, job: TrainingJob) -> Artifact | None:
     return artifact
 
 
-def tidy(settings: Settings) -> None:
-    """Take back the jobs of executors that were not heard of in time, and register what those made who ended before they did.
+def take_back_late(settings: Settings) -> None:
+    """Take back the jobs of executors that were not heard of in time; one that cannot be keeps none of the others waiting.
 
     Raises:
         Unavailable: the database cannot be reached.
@@ -88,17 +107,62 @@ def tidy(settings: Settings) -> None:
     with database.transaction(settings) as tx:
         late = leases.expired(tx)
     for job_id in late:
-        with database.transaction(settings) as tx:
+        with _one_of_many("Training job %s is not taken back: %s", job_id), database.transaction(settings) as tx:
             job = leases.take_back(tx, job_id, limit=settings.training_attempts, at=jobs.now())
-        if job.status is not JobStatus.COMPLETED:
-            logger.warning("Training job %s was lost by its executor and is %s.", job_id, job.status)
-            continue
-        try:
-            register_completed(settings, job)
-        except Unavailable as error:
-            logger.warning("What training job %s made waits to be registered: %s", job_id, error)
+            if job.status is not JobStatus.COMPLETED:
+                logger.warning("Training job %s was lost by its executor and is %s.", job_id, job.status)
     if late:
         keep_up(settings)
+
+
+def tidy(settings: Settings) -> None:
+    """Take back the jobs of executors that were not heard of in time, and register what those made who ended before they did.
+
+    Raises:
+        Unavailable: the database cannot be reached.
+    """
+    take_back_late(settings)
+    with database.transaction(settings) as tx:
+        waiting = leases.expired(tx, JobStatus.COMPLETED)
+    for job_id in waiting:
+        with _one_of_many("What training job %s made is not registered: %s", job_id) as in_the_way:
+            with database.transaction(settings) as tx:
+                job, lease = recorded.get(tx, job_id), leases.of_job(tx, job_id)
+            if lease is not None and lease.holder is not None:
+                register_completed(settings, job, by=lease.holder)
+        if in_the_way:
+            with database.transaction(settings) as tx:
+                leases.put_off(tx, job_id, seconds=AGAIN_SECONDS, at=jobs.now())
+
+
+@contextmanager
+def _one_of_many(what: str, job_id: UUID) -> Iterator[list[str]]:
+    """Tell of trouble with one job, once, and go on; give a list that names it afterwards, unless it is only that a part is down."""
+    in_the_way: list[str] = []
+    try:
+        yield in_the_way
+    except Unavailable as error:
+        if error.part == "database":
+            raise
+        _tell_once(what, job_id, str(error))
+    except AiInfraError as error:
+        in_the_way.append(str(error))
+        _tell_once(what, job_id, str(error))
+    except Exception as error:
+        in_the_way.append(type(error).__name__)
+        if _is_news(job_id, type(error).__name__):
+            logger.exception(what, job_id, type(error).__name__)
+
+
+def _tell_once(what: str, job_id: UUID, trouble: str) -> None:
+    if _is_news(job_id, trouble):
+        logger.error(what, job_id, trouble)
+
+
+def _is_news(job_id: UUID, trouble: str) -> bool:
+    news = _told.get(job_id) != trouble
+    _told[job_id] = trouble
+    return news
 
 
 def give_back(settings: Settings, job_id: UUID, token: str, *, by: str) -> None:

@@ -9,6 +9,7 @@
     dataset_sources where a dataset's bytes come from: files, HTTP, S3
     environment     what the interpreter and the installed packages are, with a digest
     process         runs the entry point with nothing inherited, a time limit and a captured log
+    unreadable      keeps what this process knows from the trainings it starts
     supervisor      the small program between us and the entry point, which leaves no process behind
     captured_output keeps what a training prints, and hands it on line by line
     outcome         what a finished run wrote: its output, its metrics, and what it should not have touched

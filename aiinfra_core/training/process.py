@@ -1,7 +1,8 @@
 """The `process` executor: runs an entry point with nothing inherited, a time limit, and its output captured.
 
-It keeps accidents out, not attackers: the entry point runs as this user and can read what this user can. Judging what it wrote is in
-`outcome`; ending every process it started is in `supervisor`.
+It keeps accidents out, not attackers: the entry point runs as this user and can read every file this user can. It cannot look into this
+process (`unreadable`), but whoever may train runs code as this account: it must own nothing they may not have. Judging what the entry
+point wrote is in `outcome`; ending every process it started is in `supervisor`.
 """
 
 import os
@@ -17,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import BadInput
-from aiinfra_core.training import supervisor
+from aiinfra_core.training import supervisor, unreadable
 from aiinfra_core.training.captured_output import CapturedOutput
 
 GRACE_SECONDS = 3.0
@@ -77,6 +78,7 @@ def run(
         keep_open: file descriptors that stay open until every process of the training is gone.
         stopped: asked several times a second whether to stop it now, as if its time were up.
     """
+    unreadable.keep_unreadable()
     script = f"./{_script(spec)}"
     # All paths are relative, so a model that records its arguments is the same wherever it was trained.
     command = [sys.executable, script, "--inputs", "../inputs.json", "--output", "../output", "--metrics", "../metrics.json"]

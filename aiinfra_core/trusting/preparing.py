@@ -26,6 +26,7 @@ from aiinfra_core.trusting.changing import Standing
 ENVIRONMENT_FILE = "production.env"
 _KEYS = "keys"
 _TRUST = "trust"
+_ONLY_IN_KMS = "aiinfra serve wants every key in a KMS; key files are for the command line and flows"
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,12 @@ def _left(folder: Path, files: Sequence[str], signers: Mapping[Purpose, str], tr
         steps.append(f"put {', '.join(near)} into a KMS, change the URIs to it, and set REQUIRE_KMS=true, which refuses key files")
     if not all(map(is_remote, signers.values())) and not near:
         steps.append("set REQUIRE_KMS=true once every signer is in a KMS; it refuses key files")
+    here = "" if all(map(is_remote, signers.values())) else f" ({_ONLY_IN_KMS})"
     return [
         *steps,
         f"give {_TRUST}/1.root.json to those who will verify, by a way they trust",
         f"set -a; . {folder / ENVIRONMENT_FILE}; set +a; aiinfra migrate --roles && aiinfra keys check && aiinfra trust publish",
+        f"fill in the service's part of {ENVIRONMENT_FILE}{here}: aiinfra serve",
     ]
 
 
@@ -197,4 +200,20 @@ AI_INFRA_LOG_ORIGIN={log}
 AI_INFRA_MIN_PROMO_SCORE=0.8
 # CHECK. In the order a model goes through them.
 AI_INFRA_ENVIRONMENTS=staging,prod
+
+# The service, aiinfra serve. FILL IN one way to know who asks and one way to TLS; the keys above must be in a KMS for it.
+#AI_INFRA_ADDR=:8061
+# Whose bearer tokens count, and what their audience must be.
+#AI_INFRA_OIDC_ISSUER=https://login.example
+#AI_INFRA_OIDC_AUDIENCE=ai-infra
+# Who may do what: viewer, trainer, executor, registrar, promoter:ENVIRONMENT, approver:ENVIRONMENT, auditor, admin.
+#AI_INFRA_ROLES='{{"group:ml-platform": ["trainer", "registrar"], "sub:alice": ["promoter:prod"]}}'
+# TLS of its own, PEM; and the client certificates it takes, which everybody needs with REQUIRE_MTLS.
+#AI_INFRA_TLS_CERT=/etc/ai-infra/service.pem
+#AI_INFRA_TLS_KEY=/etc/ai-infra/service.key
+#AI_INFRA_TLS_CLIENT_CA=/etc/ai-infra/clients.pem
+#REQUIRE_MTLS=true
+# Or TLS of a proxy: nobody but it can reach the service, and this is where it is.
+#AI_INFRA_TLS_TERMINATED_BY_PROXY=true
+#AI_INFRA_TRUSTED_PROXIES=10.0.0.0/8
 """

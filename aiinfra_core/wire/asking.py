@@ -1,13 +1,22 @@
 """What the three writes of the seed take: a training, a registration, a promotion."""
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
-from pydantic import Field, Strict
+from pydantic import AfterValidator, Field, Strict
 
+from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import SignatureName
 from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, Sha256
 from aiinfra_core.domain.training import CodeRef, ContainerDigest, DatasetRefs, EntryPoint, Seed
+
+MAX_EVALUATION_BYTES = 8 * 1024
+
+
+def _small(value: dict[str, Any]) -> dict[str, Any]:
+    if len(canonical_json.dumps(value)) > MAX_EVALUATION_BYTES:
+        raise ValueError(f"is larger than {MAX_EVALUATION_BYTES} bytes as JSON; claim scores, and keep what they came from in a dataset")
+    return value
 
 
 class AskedTraining(Record):
@@ -40,8 +49,9 @@ class AskedPromotion(Record):
 
     artifact_id: UUID = Field(description="The artifact.")
     environment: str = Field(min_length=1, max_length=128, description="Where it is to become current.")
-    evaluation: JsonObject | None = Field(
-        default=None, description="Scores you claim, such as `quality`; without them, what its training measured is judged."
+    evaluation: Annotated[JsonObject, AfterValidator(_small)] | None = Field(
+        default=None,
+        description="Scores you claim, such as `quality`, at most 8 KB as JSON; without them, what its training measured is judged.",
     )
     requested_by: Actor | None = Field(
         default=None, description="Who asks for it: you; only an administrator may name somebody else, and is recorded as the actor."

@@ -69,7 +69,9 @@ class SentArtifact(Sent):
     size_bytes: int
     attestation: str
     registered_by: str
-    provenance: str = Field(description="`trained` by a recorded job here, or `no provenance`.")
+    provenance: str = Field(
+        description="`trained`: a recorded job made it (its attestation names an executor that declared it), or `no provenance`."
+    )
 
 
 class SentDecision(Sent):
@@ -115,7 +117,10 @@ class SentModel(Sent):
     """An artifact and what became of it, newest promotion first."""
 
     artifact: SentArtifact
-    promotions: tuple[SentPromotion, ...]
+    promotions: tuple[SentPromotion, ...] = Field(description="The newest, 200 and 4 MB at most.")
+    promotions_truncated: bool = Field(
+        default=False, description="Whether there are more promotions than these; `/ai-infra/promotions?artifactId=` lists all of them."
+    )
 
 
 def sent_job(job: TrainingJob, flow_run_id: UUID | None = None) -> SentJob:

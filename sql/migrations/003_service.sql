@@ -90,6 +90,32 @@ CREATE TABLE artifact_tombstones (
 );
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE ON artifact_tombstones FOR EACH ROW EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON artifact_tombstones EXECUTE FUNCTION refuse_change();
+CREATE INDEX model_artifacts_by_uri ON model_artifacts (artifact_uri text_pattern_ops);
+
+-- Whether bytes were removed from a place, from one it lies in, or from one in it. The subquery is no join, so it is one probe for each.
+CREATE FUNCTION was_pruned(place text) RETURNS boolean LANGUAGE plpgsql STABLE AS $$
+DECLARE
+  parts CONSTANT text[] := string_to_array(place, '/');
+BEGIN
+  RETURN EXISTS (SELECT FROM artifact_tombstones) AND (EXISTS (
+    SELECT FROM model_artifacts AS other
+    WHERE other.artifact_uri = ANY (ARRAY(SELECT array_to_string(parts[1:part], '/') FROM generate_series(4, cardinality(parts)) AS part))
+      AND (SELECT tombstone.artifact_id FROM artifact_tombstones AS tombstone WHERE tombstone.artifact_id = other.id) IS NOT NULL
+  ) OR EXISTS (
+    SELECT FROM model_artifacts AS other WHERE other.artifact_uri ~>=~ (place || '/') AND other.artifact_uri ~<~ (place || '0')
+      AND (SELECT tombstone.artifact_id FROM artifact_tombstones AS tombstone WHERE tombstone.artifact_id = other.id) IS NOT NULL));
+END $$;
+
+-- Nothing is registered where bytes were removed. Whoever prunes takes the lock alone; what is looked for afterwards is seen as it is by then.
+CREATE FUNCTION refuse_pruned_place() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_advisory_xact_lock_shared(hashtext('artifact_tombstones'));
+  IF was_pruned(NEW.artifact_uri) THEN
+    RAISE EXCEPTION 'bytes were removed from %', NEW.artifact_uri USING ERRCODE = 'integrity_constraint_violation', CONSTRAINT = 'not_pruned';
+  END IF;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER not_pruned BEFORE INSERT ON model_artifacts FOR EACH ROW EXECUTE FUNCTION refuse_pruned_place();
 
 -- Search ---------------------------------------------------------------------------------------------------------------------------
 

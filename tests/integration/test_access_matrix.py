@@ -27,11 +27,12 @@ from tests.simulators.service import AS_DEBUG, serving
 from tests.simulators.who_asks import NO_TLS
 
 OPEN, PUBLIC_READ = "open to everybody", "viewer, or everybody where reads are public"
+PUBLIC_IN_DEVELOPMENT = "viewer, or everybody where reads are public and this is development"
 DEMANDS = {
     "GET /health": OPEN,
     "GET /livez": OPEN,
     "GET /readyz": OPEN,
-    "GET /metrics": PUBLIC_READ,
+    "GET /metrics": PUBLIC_IN_DEVELOPMENT,
     "GET /openapi.json": PUBLIC_READ,
     "GET /docs": PUBLIC_READ,
     "GET /docs/page.js": PUBLIC_READ,
@@ -84,8 +85,13 @@ def routes(app: FastAPI) -> dict[str, Demand | None]:
 
 
 def test_every_route_demands_what_is_written_down() -> None:
+    opened = {
+        None: OPEN,
+        Demand(("viewer",), open_read=True): PUBLIC_READ,
+        Demand(("viewer",), open_read=True, in_development=True): PUBLIC_IN_DEVELOPMENT,
+    }
     said = {
-        name: OPEN if demand is None else PUBLIC_READ if demand == Demand(("viewer",), open_read=True) else "/".join(demand.roles)
+        name: opened[demand] if demand is None or demand.open_read else "/".join(demand.roles)
         for name, demand in routes(create_app(Settings())).items()
     }
     assert said == DEMANDS
@@ -98,7 +104,7 @@ def test_every_role_there_is_is_in_the_matrix() -> None:
 
 def may(role: str, demand: str) -> bool:
     """Say what the issue says: an admin may all, everybody with a role is a viewer, a route's own role counts in any environment."""
-    return role == "admin" or demand in (OPEN, PUBLIC_READ, "viewer") or role.partition(":")[0] == demand
+    return role == "admin" or demand in (OPEN, PUBLIC_READ, PUBLIC_IN_DEVELOPMENT, "viewer") or role.partition(":")[0] == demand
 
 
 @dataclass(frozen=True)
@@ -196,11 +202,12 @@ def test_a_token_that_does_not_count_opens_nothing_not_even_what_is_public(given
             assert token not in answer.text, (route, what)
 
 
-def test_public_reads_open_what_is_public_and_nothing_else(given: Any) -> None:
-    service: Service = given(public_reads=True)
+@pytest.mark.parametrize("env", ["development", "production"])
+def test_public_reads_open_what_is_public_and_nothing_else(given: Any, env: str) -> None:
+    service: Service = given(public_reads=True, env=env)
     roleless = service.token()
     for route, demand in DEMANDS.items():
-        opened = demand in (OPEN, PUBLIC_READ)
+        opened = demand in (OPEN, PUBLIC_READ) or (demand == PUBLIC_IN_DEVELOPMENT and env == "development")
         assert (service.ask(route).status_code not in (401, 403)) is opened, route
         assert (service.ask(route, roleless).status_code not in (401, 403)) is opened, route
 

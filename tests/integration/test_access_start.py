@@ -41,6 +41,17 @@ def test_a_forbidden_production_does_not_start(production: pytest.MonkeyPatch, r
     assert "a-debug-token" not in refused.err
 
 
+def test_everything_that_is_wrong_is_told_by_one_start_before_the_database_is_asked(production: pytest.MonkeyPatch, run: Run) -> None:
+    production.setenv("AI_INFRA_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    assert run("models list").code == 4
+    production.delenv("AI_INFRA_ARTIFACT_ROOT")
+    production.setenv("AI_INFRA_DEBUG_TOKEN", "a-debug-token")
+    production.setenv("AI_INFRA_ADDR", "nonsense")
+    refused = run("serve")
+    every = ("takes no debug token", "set AI_INFRA_ARTIFACT_ROOT", "AI_INFRA_ADDR must be", "AI_INFRA_TLS_CERT (")
+    assert (refused.code, [told for told in every if told not in refused.error]) == (6, [])
+
+
 def test_roles_that_do_not_exist_do_not_start_in_development_either(
     installation: Settings, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,7 +43,7 @@ def test_the_token_goes_to_the_sink_and_nowhere_else(
 @pytest.mark.parametrize("token", ["", "two words", "new\nline", "ümlaut"])
 def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(monkeypatch: pytest.MonkeyPatch, token: str) -> None:
     monkeypatch.setenv("AI_INFRA_AUDIT_SINK_TOKEN", token)
-    with pytest.raises(Misconfigured, match="audit_sink_token") as refused:
+    with pytest.raises(Misconfigured, match="AI_INFRA_AUDIT_SINK_TOKEN") as refused:
         Settings()
     assert not token or token not in str(refused.value)
 

@@ -171,5 +171,9 @@ def test_a_card_is_written_and_shown_by_hand(installation: Settings, model: Sett
     assert run("card show rainfall:1").code == 2
     assert run("card write rainfall:1 --description 'the first' --requested-by carla --json").json["writtenBy"] == "carla"
     assert run("card show rainfall:1 --json").json["description"] == "the first"
+    assert "Nothing is registered as 'nosuch'" in run("card show nosuch").error
+    assert "Nothing is registered as 'rainfall@staging'" in run("card show rainfall@staging").error
+    assert run("promote rainfall:1 --to staging --metric quality=0.9").code == 0
+    assert run("card show rainfall@staging").out.startswith("rainfall:1\n  description  the first\n")
     for line in ("card write rainfall", "card show rainfall:x", "card write rainfall --tag '=x'", f"card write rainfall --file {tmp_path}"):
         assert run(line).code == 2

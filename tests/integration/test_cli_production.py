@@ -1,6 +1,7 @@
 """`aiinfra init --production`: a key per purpose, a trust root, an environment file; and that it works once it is filled in."""
 
 import base64
+import re
 import shlex
 import stat
 from hashlib import sha256
@@ -10,6 +11,7 @@ import pytest
 
 from aiinfra_core import keys
 from aiinfra_core.domain.trust import Purpose
+from aiinfra_core.http_api.starting import check_may_start
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from tests.simulators import command_line
@@ -41,6 +43,8 @@ def test_a_key_for_each_purpose_a_trust_root_and_what_is_left_to_do(run: Run, tm
     assert [publics[keyid] for keyid in shown["root"]["keys"]] == ["root.key"]
     assert (publics[shown["root"]["targetsKey"]], shown["trust"]["logs"]) == ("targets.key", ["models.example/audit"])
     assert "move keys/root.key offline" in " ".join(made["left"])
+    assert "wants every key in a KMS" in made["left"][-1]
+    assert made["left"][-1].endswith(": aiinfra serve")
     assert not home.exists()
     assert sorted(path.name for path in folder.iterdir()) == ["keys", "production.env", "trust"]
 
@@ -86,6 +90,26 @@ def test_an_environment_file_that_is_not_filled_in_starts_nothing(run: Run, tmp_
     assert (refused.code, "database_url" in refused.error.lower()) == (6, True)
 
 
+def test_what_the_environment_file_proposes_for_the_service_is_taken_by_it_with_keys_in_a_kms(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"https://kms.example/sign?public-key={signer('audit').public_key.base64}"
+    run(f"init --production --out {tmp_path / 'out'}" + "".join(f" --signer {purpose}={uri}" for purpose in keys.SIGNED_HERE))
+    path = tmp_path / "out" / "production.env"
+    text = path.read_text()
+    path.write_text(re.sub(r"^#(AI_INFRA_|REQUIRE_)", r"\1", text[text.index("# The service") :], flags=re.MULTILINE))
+    proposed = read_environment(path)
+    assert list(proposed) == [
+        *("AI_INFRA_ADDR", "AI_INFRA_OIDC_ISSUER", "AI_INFRA_OIDC_AUDIENCE", "AI_INFRA_ROLES", "AI_INFRA_TLS_CERT", "AI_INFRA_TLS_KEY"),
+        *("AI_INFRA_TLS_CLIENT_CA", "REQUIRE_MTLS", "AI_INFRA_TLS_TERMINATED_BY_PROXY", "AI_INFRA_TRUSTED_PROXIES"),
+    ]
+    path.write_text(text)
+    filled = {"AI_INFRA_DATABASE_URL": "postgresql://service@db.example/models", "AI_INFRA_ARTIFACT_ROOT": "s3://models/production"}
+    for name, value in (read_environment(path) | filled | proposed).items():
+        monkeypatch.setenv(name, value)
+    check_may_start(Settings())
+
+
 def test_signers_in_a_kms_and_root_keys_of_others_are_taken_as_they_are(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pins = {purpose: signer(purpose).public_key.base64 for purpose in keys.SIGNED_HERE}
     uris = {
@@ -99,6 +123,7 @@ def test_signers_in_a_kms_and_root_keys_of_others_are_taken_as_they_are(run: Run
     made = run(f"init --production --out {tmp_path / 'out'} {given} {root} --threshold 2 --json").json
     assert ([Path(path).name for path in made["keyFiles"]], made["rootCounts"]) == (["targets.key"], False)
     assert "have the other root keys sign" in made["left"][1]
+    assert made["left"][-1] == "fill in the service's part of production.env: aiinfra serve"
     written = read_environment(tmp_path / "out" / "production.env")
     assert written["REQUIRE_KMS"] == "true"
     assert {purpose: written[f"AI_INFRA_{purpose.upper()}_SIGNER_URI"] for purpose in uris} == uris

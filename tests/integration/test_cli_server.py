@@ -11,7 +11,9 @@ from threading import Event, Thread
 import pytest
 
 from aiinfra_core import running
+from aiinfra_core.cli import parts
 from aiinfra_core.settings import Settings
+from tests.factories import CONTAINER
 from tests.simulators import command_line, scripted_server, sentinelnet
 from tests.simulators.command_line import Run, train_line
 from tests.simulators.http_story import open_to_debug, stored
@@ -44,6 +46,24 @@ def runner(settings: Settings) -> Iterator[None]:
     thread.join()
 
 
+@pytest.fixture
+def runner_after(settings: Settings) -> Iterator[Event]:
+    """Give what starts a runner, two seconds after it is set."""
+    begin, stop = Event(), Event()
+
+    def later() -> None:
+        begin.wait()
+        if not stop.wait(2):
+            running.run(settings, stop)
+
+    thread = Thread(target=later)
+    thread.start()
+    yield begin
+    stop.set()
+    begin.set()
+    thread.join()
+
+
 def register_line(settings: Settings, folder: Path, content: str = "weights", model: str = "rain") -> str:
     kept = stored(settings, folder, content)
     return f"register --model {model} --uri {kept['artifactUri']} --checksum {kept['checksum']}"
@@ -60,6 +80,7 @@ def test_a_model_goes_from_code_to_production_at_a_service(
     assert re.search(rf"  \| job {job[1]} is completed", trained.err)
     registered = run(f"register {job[1]}{at}")
     assert (registered.code, registered.out.splitlines()[0]) == (0, "rain:1 is registered"), registered.err
+    assert "Next: aiinfra promote rain:1 --to staging --metric quality=SCORE" in registered.out
     promoted = run(f"promote rain --to staging{at}")
     assert (promoted.code, promoted.out.splitlines()[0]) == (0, "rain:1 is current in staging")
     assert "judged on   quality 0.9" in promoted.out
@@ -137,6 +158,7 @@ def test_who_may_not_is_exit_code_8_and_the_token_is_not_told(server: str, run: 
     monkeypatch.setenv("AI_INFRA_DEBUG_TOKEN", "hunter2")
     failed = run(f"jobs list --server {server}")
     assert (failed.code, failed.out, "hunter2" in failed.err) == (8, "", False)
+    assert "AI_INFRA_TOKEN, or AI_INFRA_DEBUG_TOKEN" in failed.error
     monkeypatch.setenv("AI_INFRA_TOKEN", "hunter2 and more")
     failed = run(f"jobs list --server {server}")
     assert (failed.code, "The token must be" in failed.error, "hunter2" in failed.err) == (6, True, False)
@@ -168,9 +190,40 @@ def test_versions_are_listed_in_pages_and_the_address_may_be_in_the_environment(
     assert seen == ["5", "4", "3", "2", "1"]
 
 
+def test_a_refusal_for_want_of_a_score_names_a_command_that_a_service_takes(
+    server: str, installation: Settings, run: Run, repository: Path
+) -> None:
+    derived = run(f"train --model rain --code {repository} --container-digest {CONTAINER} --seed 7 --json").json
+    assert run(f"register {derived['id']} --server {server}").code == 0
+    refused = run(f"promote rain --to prod --server {server}")
+    assert (refused.code, refused.out.splitlines()[-1]) == (3, "Next: aiinfra promote rain:1 --to prod --metric quality=SCORE")
+    assert run("promote rain --to prod").out.splitlines()[-1] == "Next: aiinfra evaluate rain:1"
+
+
+def test_where_reads_are_public_versions_are_listed_without_a_proof(
+    settings: Settings, server: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(f"{register_line(settings, tmp_path)} --server {server}")
+    assert "CURRENT IN" in run(f"models list --server {server}").out
+    monkeypatch.delenv("AI_INFRA_DEBUG_TOKEN")
+    listed = run(f"models list --server {server}")
+    assert (listed.code, "rain:1" in listed.out, "CURRENT IN" in listed.out) == (0, True, False), listed.err
+    assert run(f"models list --json --server {server}").json[0]["currentIn"] is None
+
+
+def test_a_job_that_nobody_claims_says_once_what_to_start(
+    server: str, run: Run, repository: Path, runner_after: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aiinfra_core.client.writing.LONG_QUEUED_SECONDS", 0.3)
+    monkeypatch.setattr("aiinfra_core.client.writing._LONGEST_POLL", 0.3)
+    runner_after.set()
+    trained = run(train_line(repository, f"--server {server}"))
+    assert (trained.code, trained.err.count("nobody has claimed it: start aiinfra runner")) == (0, 1), trained.err
+
+
 WRONG = [
     ("register --model rain {folder}", "cannot read {folder} on this machine"),
-    ("register --model rain --uri file:///x --checksum zz", "checksum"),
+    ("register --model rain --uri file:///x --checksum zz", "This does not describe a registration: checksum"),
     ("register --model rain --uri file:///etc/passwd --checksum {zeros}", "artifact root"),
     ("register {unknown} --registered-by ada", "leave --registered-by out"),
     ("register {unknown}", "There is no training job"),
@@ -200,12 +253,31 @@ def test_what_needs_the_machine_itself_is_not_done_here_while_a_service_is_named
     for line in ("evaluate rain", "bom rain", "audit checkpoint", "export rain --out x"):
         failed = run(line)
         assert (failed.code, "AI_INFRA_SERVER names a service; unset it" in failed.error) == (2, True), line
+    shown = run("status")
+    assert (shown.code, "not the service that AI_INFRA_SERVER names" in shown.err) == (0, True)
+    assert parts.running_parts(always_here=True).database_url == installation.database_url
 
 
 def test_a_service_that_is_down_is_exit_code_4(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aiinfra_core.cli.registry.PATIENCE_SECONDS", 0.3)
     failed = run(f"models list --server {scripted_server.unused_url()}")
     assert (failed.code, "check that the service runs" in failed.error) == (4, True)
+
+
+def test_a_wrong_address_is_told_soon_and_in_words(server: str, run: Run) -> None:
+    nobody, secured = scripted_server.unused_url(), server.replace("http", "https")
+    for line, said in (
+        (f"models list --server {nobody}", f"Nobody listens at {nobody}; check"),
+        (f"models list --server {secured}", f"speaks no TLS; if plain HTTP answers there, write {server}"),
+        (f"register --model rain --uri file:///x --checksum {'0' * 64} --server {secured}", "speaks no TLS"),  # a write, not sent again
+        (f"models list --server {server}/nope", "HTTP 404 Not Found); check the address"),
+    ):
+        begun = time.monotonic()
+        failed = run(line)
+        assert (failed.code, said in failed.error, "Errno" in failed.err or "_ssl.c" in failed.err) == (4, True, False), failed.err
+        assert time.monotonic() - begun < 6, line  # it is told in 3; other programs run here too
+    first = run(f"--server {server} models list")
+    assert (first.code, "--server comes after the command" in first.error) == (2, True)
 
 
 def test_at_a_service_nothing_of_the_database_is_imported_and_no_home_is_made(server: str, home: Path) -> None:

@@ -122,4 +122,4 @@ def test_versions_are_listed_in_pages(installation: Settings, run: Run, tmp_path
     assert following is not None
     assert [line.split()[0] for line in first.out.splitlines()[1:3]] == ["rain:3", "rain:2"]
     assert [one["version"] for one in run(f"{following[1]} --json").json] == [1]
-    assert "Nothing is registered" in run("models list snow").out
+    assert "There is no model snow." in run("models list snow").out

@@ -3,7 +3,7 @@
 import logging
 import pickle
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -166,7 +166,7 @@ def test_a_part_that_stays_away_is_named_and_the_deadline_ends_the_waiting() -> 
 def test_a_service_that_never_ends_its_answer_is_given_up(behaviour: Behaviour) -> None:
     with (
         asked(behaviour, timeout=0.2, deadline=0.7) as (service, requests),
-        pytest.raises(errors.Unavailable, match="No whole answer from 127") as gone,
+        pytest.raises(errors.Unavailable, match=r"No whole answer from http://127\.0\.0\.1:\d+ within") as gone,
     ):
         service.job(str(JOB["id"]))
     assert gone.value.part == "service"
@@ -179,6 +179,21 @@ def test_nobody_there_is_unavailable_and_says_what_to_check() -> None:
     assert gone.value.part == "service"
 
 
+def test_only_a_read_where_nobody_ever_answered_is_given_up_early() -> None:
+    def seconds(ask: Callable[[], object]) -> float:
+        begun = time.monotonic()
+        with pytest.raises(errors.Unavailable, match=r"failed|Nobody listens"):
+            ask()
+        return time.monotonic() - begun
+
+    with client(unused_url(), unreached=0.1, deadline=1.5) as service:
+        assert seconds(lambda: service.job(str(JOB["id"]))) < 0.5
+        assert seconds(lambda: service.train(SPEC, request_id="mine")) > 0.5
+    with asked(answers(200, JOB), scripted_server.resets, unreached=0.1, deadline=1.5) as (service, _):
+        service.job(str(JOB["id"]))
+        assert seconds(lambda: service.job(str(JOB["id"]))) > 0.5
+
+
 @pytest.mark.parametrize(
     ("behaviour", "why"),
     [
@@ -189,6 +204,7 @@ def test_nobody_there_is_unavailable_and_says_what_to_check() -> None:
         (answers(200, [1]), "it: Input should be"),
         (answers(404, b"404 page not found", **{"Content-Type": "text/plain"}), "HTTP 404 without a problem"),
         (answers(404, {"detail": "Not Found"}), "HTTP 404 without a problem"),
+        (tells(404, "not_found", error="Not Found", detail="Not Found"), "HTTP 404 Not Found"),
         (answers(302, b"", Location="https://elsewhere.example/"), "it redirects"),
         (answers(200, b" " * (33 * 1024 * 1024)), "longer than"),
     ],
@@ -278,11 +294,15 @@ def test_where_bytes_are_read_first_an_answer_may_take_longer() -> None:
     assert len(requests) == 1
 
 
-def test_waiting_tells_each_change_and_ends_with_the_job() -> None:
+def test_waiting_tells_each_change_and_a_long_queue_once_and_ends_with_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aiinfra_core.client.writing.LONG_QUEUED_SECONDS", 0.5)
     states = [answers(200, JOB | {"status": status}) for status in ("queued", "queued", "running", "failed")]
     seen = []
     with asked(*states) as (service, requests):
         job = service.wait_for_job(str(JOB["id"]), on_change=lambda job: seen.append(job.status))
     assert (job.status, seen, len(requests)) == ("failed", ["queued", "running", "failed"], 4)
+    with asked(*[states[0]] * 4, states[3]) as (service, _):
+        service.wait_for_job(str(JOB["id"]), on_long_queued=lambda job: seen.append(f"long {job.status}"))
+    assert seen[3:] == ["long queued"]
     with asked(states[0]) as (service, requests), pytest.raises(errors.Unavailable, match="is still queued after"):
         service.wait_for_job(str(JOB["id"]), timeout=0.4)

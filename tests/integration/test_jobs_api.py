@@ -84,6 +84,10 @@ def test_an_executor_claims_a_job_says_that_it_lives_and_completes_it(settings: 
     job, artifact = answer.json()["job"], answer.json()["artifact"]
     assert (job["status"], job["checksum"], job["metrics"]) == ("completed", model["checksum"], {"quality": 0.93, "rows": 4.0})
     assert (artifact["trainingJobId"], artifact["model"], artifact["version"]) == (str(job_id), "rainfall", 1)
+    assert (artifact["registeredBy"], job["requestedBy"]) == ("debug", "ada"), "whoever completes it says so in their own name"
+    with database.transaction(settings) as tx:
+        payload = tx.execute(select(audit_events.c.payload).where(audit_events.c.event_type == "artifact.registered")).scalar_one_or_none()
+        assert payload is None or json.loads(payload)["actor"] == "debug"
     assert api.get(f"/ai-infra/jobs/{job_id}").json()["holder"] is None
     check_history(settings)
     _artifact, steps = verifying.verify_model(settings, "rainfall:1")

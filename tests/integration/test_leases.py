@@ -5,19 +5,24 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import Connection, select, text
 
-from aiinfra_core import database, jobs, verifying
+from aiinfra_core import database, jobs, registering, verifying
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.training import JobStatus, TrainingJob
 from aiinfra_core.errors import Conflict, Forbidden, NotFound
 from aiinfra_core.registry import jobs as recorded
 from aiinfra_core.registry import leases
 from aiinfra_core.registry.leases import Claimed
+from aiinfra_core.running import executors
 from aiinfra_core.running import work as at_work
+from aiinfra_core.running.runner import name
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import evaluations, job_leases, model_artifacts, training_jobs
+from aiinfra_core.wire.executing import ClaimJob
 from tests import factories
 from tests.simulators.git_repository import repository
 from tests.simulators.leased_jobs import (
@@ -231,8 +236,51 @@ def test_what_a_runner_completed_and_did_not_register_is_registered_by_the_next(
     with runner(settings):
         until(lambda: no_lease_left(settings))
     with database.transaction(settings) as tx:
-        assert tx.execute(select(model_artifacts.c.training_job_id, model_artifacts.c.version)).all() == [(job_id, 1)]
+        columns = model_artifacts.c.training_job_id, model_artifacts.c.version, model_artifacts.c.registered_by
+        assert tx.execute(select(*columns)).all() == [(job_id, 1, "kim")], "kim completed it, whoever registers it"
     check_history(settings)
+
+
+def test_what_one_job_made_is_registered_once_whoever_asks_for_it_again(settings: Settings, code_ref: str) -> None:
+    (job_id,) = queue(settings, code_ref, 1)
+    with runner(settings):
+        until(lambda: ended(settings, job_id) and no_lease_left(settings))
+    asked = registering.registration_of(get(settings, job_id))
+    kept = registering.register(settings, asked)
+    assert (asked.registered_by, kept.registered_by, kept.version) == ("ada", name(), 1)
+    for other in ({"metadata": {"note": "another"}}, {"artifact_uri": f"{asked.artifact_uri}.other"}):
+        with pytest.raises(Conflict, match="was used before"):
+            registering.register(settings, asked.model_copy(update=other))
+
+
+def test_a_completed_job_that_cannot_be_registered_keeps_nobody_waiting(
+    settings: Settings, code_ref: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = queue(settings, code_ref, 1, 2)
+    for _ in range(2):
+        dead = claimed(settings)
+        run = jobs.carry_out(settings, dead.job, on_output=lambda _: None)
+        jobs.record_run(settings, dead.job, run, by="kim", token=dead.token)
+    assert settings.database_url is not None
+    with psycopg.connect(settings.database_url.get_secret_value()) as owner:
+        owner.execute(sql.SQL("ALTER TABLE model_artifacts ADD CHECK (training_job_id <> {})").format(str(bad)))
+    (lost,) = queue(settings, code_ref, 3)
+    claimed(settings)
+    let_expire(settings, bad, good, lost)
+    assert executors.claim(settings, ClaimJob(models=("snow",)), by="kim") is None
+    assert get(settings, lost).status is JobStatus.QUEUED, "whoever claims takes back what was lost, and registers nothing"
+    with database.transaction(settings) as tx:
+        assert tx.execute(select(model_artifacts.c.id)).all() == []
+    for _ in range(2):
+        at_work.tidy(settings)
+        with database.transaction(settings) as tx:
+            assert tx.execute(select(model_artifacts.c.training_job_id)).scalars().all() == [good]
+            assert leases.expired(tx, JobStatus.COMPLETED) == [], "the bad one is looked at again later"
+        let_expire(settings, bad)
+    assert [str(bad) in record.getMessage() for record in caplog.records if "is not registered" in record.getMessage()] == [True]
+    taken = executors.claim(settings, ClaimJob(), by="kim")
+    assert taken is not None
+    assert taken.job.id == lost
 
 
 def test_the_runner_trains_registers_and_keeps_what_was_measured(settings: Settings, code_ref: str) -> None:
@@ -244,7 +292,8 @@ def test_the_runner_trains_registers_and_keeps_what_was_measured(settings: Setti
     assert (done.artifact_uri or "").endswith(f"/artifacts/{job_id}.model")
     assert "the data has no rows" in (failed.error or "")
     with database.transaction(settings) as tx:
-        assert tx.execute(select(model_artifacts.c.training_job_id, model_artifacts.c.registered_by)).all() == [(job_id, "ada")]
+        job, registered_by = tx.execute(select(model_artifacts.c.training_job_id, model_artifacts.c.registered_by)).one()
+        assert (job, registered_by) == (job_id, name()), "the runner's doing goes by its own name, not by that of who asked"
         assert tx.execute(select(evaluations.c.kind)).scalars().all() == ["measured"]
     check_history(settings)
     _artifact, steps = verifying.verify_model(settings, "rainfall:1")

@@ -177,17 +177,25 @@ def issuer() -> Iterator[Issuer]:
         yield started
 
 
-def test_guessing_ends_after_some_failures_even_with_the_right_token_but_not_for_those_known_before(issuer: Issuer) -> None:
+def test_after_some_failures_an_address_is_heard_no_more_but_those_known_before_and_a_debug_token_nobody_guesses(issuer: Issuer) -> None:
     served = debugging(failed_proofs_per_minute=5, oidc_issuer=issuer.url, oidc_audience=(AUDIENCE,))
     known, later = ({"Authorization": f"Bearer {issuer.token(sub=name)}"} for name in ("known", "later"))
     with asking(served) as url:
         assert get(url, **known).status_code == 200
         assert [get(url, **{"X-Debug-Token": f"guess-{number}"}).status_code for number in range(7)] == [401] * 5 + [429] * 2
-        assert get(url, **AS_DEBUG).status_code == 429
+        assert get(url, **AS_DEBUG).json()["actor"] == "debug"
+        assert get(url, **AS_DEBUG, Authorization="Bearer a.b.c").status_code == 401, "two proofs"
         assert get(url, **later).status_code == 429
         assert get(url, **known).status_code == 200
         assert get(url).status_code == 200
-        assert 1 <= int(get(url, **AS_DEBUG).headers["Retry-After"]) <= 12
+        assert 1 <= int(get(url, **later).headers["Retry-After"]) <= 12
+
+
+def test_guessing_a_short_debug_token_ends_after_some_failures_even_with_the_right_one() -> None:
+    short = {"X-Debug-Token": "short"}
+    with asking(debugging(failed_proofs_per_minute=5, debug_token=short["X-Debug-Token"])) as url:
+        assert [get(url, **{"X-Debug-Token": f"guess-{number}"}).status_code for number in range(6)] == [401] * 5 + [429]
+        assert get(url, **short).status_code == 429
 
 
 def test_every_answer_says_that_its_type_is_meant_and_that_it_may_not_be_kept() -> None:
@@ -276,5 +284,6 @@ def test_however_many_addresses_come_only_so_many_are_kept(monkeypatch: pytest.M
 
 def test_no_message_of_a_limit_holds_a_secret_or_a_place_in_the_code() -> None:
     with asking(debugging(failed_proofs_per_minute=1)) as url:
-        answers = [get(url, **{"X-Debug-Token": "a-wrong-guess"}), get(url, **AS_DEBUG)]
+        answers = [get(url, **{"X-Debug-Token": "a-wrong-guess"}), get(url, **{"X-Debug-Token": "a-wrong-guess-too"})]
+        assert [answer.status_code for answer in answers] == [401, 429]
         assert not any(re.search(r"a-wrong-guess|a-debug-token|Traceback|\.py", answer.text) for answer in answers)

@@ -102,6 +102,23 @@ def test_a_request_is_one_line_with_who_asked_what_and_how_it_ended(settings: Se
     assert 0 < line["durationMs"] < 10_000
 
 
+def test_what_is_answered_before_a_route_is_reached_is_told_under_the_route_all_the_same(settings: Settings, lines: Lines) -> None:
+    with calling(open_to_debug(settings, max_body_bytes=100)) as api:
+        lines()
+        api.get("/ai-infra/models/a-secret-name", headers={"X-Debug-Token": "wrong"})
+        api.post("/ai-infra/train", content=b"{" + b" " * 200, headers={"Content-Type": "application/json"})
+        api.post("/ai-infra/jobs/claim", content=b"model", headers={"Content-Type": "text/plain"})
+        api.post("/docs/swagger", content=b"model", headers={"Content-Type": "text/plain"})
+        api.get("/a-secret-path", headers={"X-Debug-Token": "wrong"})
+    assert [(line["status"], line["route"]) for line in lines() if line["logger"] == "aiinfra.requests"] == [
+        (401, "/ai-infra/models/{id}"),
+        (413, "/ai-infra/train"),
+        (415, "/ai-infra/jobs/claim"),
+        (415, "/docs/{name}"),
+        (401, "unmatched"),
+    ]
+
+
 @pytest.mark.parametrize("given", ["", "a b", "é", "x" * 201])
 def test_a_request_id_that_does_not_fit_is_replaced_by_one_that_is_made(settings: Settings, given: str) -> None:
     with calling(open_to_debug(settings)) as api:
@@ -198,6 +215,17 @@ def test_headers_and_addresses_of_a_request_are_not_in_its_line(with_secrets: Se
     written = json.dumps(lines())
     assert [one for one in (*HIDDEN, *TOLD, AS_DEBUG["X-Debug-Token"], "plain-header-word", "plain-query-word") if one in written] == []
     assert written.count("aiinfra.requests") == 2
+
+
+def test_of_a_long_path_the_beginning_is_told_and_no_half_of_a_secret(settings: Settings, lines: Lines) -> None:
+    fill = "x" * (2030 - len("/a/"))
+    with calling(open_to_debug(settings)) as api:
+        lines()
+        for path in (f"/a/{fill}/{TOLD[2]}/{fill}", "/" + "y" * 3000, "/short/" + "z" * 2000):
+            assert api.get(path).status_code == 404
+    told = [line for line in lines() if line["logger"] == "aiinfra.requests"]
+    assert [line["path"] for line in told] == [f"/a/{fill}/…", "/…", "/short/" + "z" * 2000]
+    assert [line["message"] for line in told] == [f"GET {line['path']} 404" for line in told]
 
 
 def test_ordinary_lines_stay_as_they_are(settings: Settings) -> None:

@@ -4,13 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from sqlalchemy import Connection
 
 from aiinfra_core import jobs, measurements
+from aiinfra_core.audit_log.figures import Figures, figures
+from aiinfra_core.http_api.routes import metrics
 from aiinfra_core.settings import Settings
 from tests import factories
 from tests.simulators.figures import samples
@@ -49,6 +55,7 @@ def test_everything_is_there_under_its_name_and_what_happened_is_counted_by_its_
             assert api.post(PROMOTE, json=asked).json()["status"] == status
         assert api.get(f"{MODELS}/{artifact}").status_code == 200
         assert api.get("/a/secret/path").status_code == 404
+        assert api.get(f"{MODELS}/{artifact}", headers={"X-Debug-Token": "wrong"}).status_code == 401
         text = api.get("/metrics").text
     assert {family.name for family in text_string_to_metric_families(text)} >= NAMES
     assert artifact not in text
@@ -61,10 +68,34 @@ def test_everything_is_there_under_its_name_and_what_happened_is_counted_by_its_
     assert grown["ai_infra_manifest_sign_latency_seconds_count",] == 1
     assert (grown["ai_infra_promotions_total", "applied"], grown["ai_infra_promotions_total", "rejected"]) == (1, 1)
     assert grown[http, "GET", "/ai-infra/models/{id}", "200"] == 1
+    assert grown[http, "GET", "/ai-infra/models/{id}", "401"] == 1
     assert grown[http, "GET", "unmatched", "404"] == 1
     assert grown[http, "POST", "/ai-infra/promote", "200"] == 2
     assert (after["ai_infra_canary_rollbacks_total",], after["ai_infra_drift_suggestions_total",]) == (0, 0)
-    assert after["ai_infra_audit_log_events",] + after["ai_infra_audit_outbox_waiting",] >= 6
+
+
+def test_however_many_ask_the_database_is_asked_once_and_again_when_its_answer_is_old(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def counted(connection: Connection) -> Figures:
+        asked.append(time.monotonic())
+        return figures(connection)
+
+    def events(found: dict[tuple[str, ...], float]) -> float:
+        return found["ai_infra_audit_log_events",] + found["ai_infra_audit_outbox_waiting",]
+
+    monkeypatch.setattr(metrics, "figures", counted)
+    with calling(open_to_debug(settings)) as api, ThreadPoolExecutor(12) as pool:
+        assert {events(found) for found in pool.map(lambda _: read(api), range(12))} == {0}
+        assert len(asked) == 1
+        registered(api, stored(settings, tmp_path))
+        while events(read(api)) == 0:
+            assert time.monotonic() < asked[0] + 30
+            time.sleep(0.1)
+    assert len(asked) == 2
+    assert asked[1] - asked[0] >= 2
 
 
 def test_a_training_is_counted_by_how_it_ended(settings: Settings, tmp_path: Path) -> None:
@@ -90,8 +121,9 @@ def test_who_may_see_them(settings: Settings) -> None:
     with calling(closed) as api:
         assert api.get("/metrics").status_code == 200
         assert httpx.get(api.base_url.join("/metrics")).status_code == 401
-    with serving(settings.model_copy(update={"public_reads": True})) as url:
-        assert httpx.get(f"{url}/metrics").status_code == 200
+    for env, status in (("development", 200), ("staging", 200), ("production", 401)):
+        with serving(settings.model_copy(update={"public_reads": True, "env": env})) as url:
+            assert httpx.get(f"{url}/metrics").status_code == status, env
 
 
 def test_a_database_that_is_gone_takes_only_its_own_figures_with_it(settings: Settings) -> None:

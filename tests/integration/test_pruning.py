@@ -1,6 +1,5 @@
 """Bytes nobody may use any more are removed, with a signed tombstone; whatever somebody may want stays."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,51 +9,32 @@ from uuid import UUID
 import pytest
 from sqlalchemy import func, select, text, update
 
-from aiinfra_core import artifact_store, database, promoting, pruning, registering, verifying
+from aiinfra_core import artifact_store, database, pruning, registering, verifying
+from aiinfra_core.artifact_store import removing, reserved
 from aiinfra_core.audit_log.sequence import sequence_pending
-from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
-from aiinfra_core.domain.attestation import Attestation
-from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
-from aiinfra_core.domain.tombstone import RetentionRule, Tombstone
-from aiinfra_core.errors import BadInput, EvidenceBroken
-from aiinfra_core.evidence import claims
-from aiinfra_core.evidence.attestation import attest
+from aiinfra_core.domain.artifact import RegistrationRequest
+from aiinfra_core.domain.promotion import PromotionStatus
+from aiinfra_core.domain.tombstone import RetentionRule
+from aiinfra_core.domain.training import JobStatus
+from aiinfra_core.errors import BadInput, Conflict, EvidenceBroken
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.log_tables import audit_events
-from aiinfra_core.registry import dossier, promotion_moves, tombstones
+from aiinfra_core.registry import tombstones
+from aiinfra_core.running import executors
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import artifact_tombstones, model_artifacts
-
-NONE_KEPT = RetentionRule(older_than_days=0, keep_last=0)
-
-
-def registered(settings: Settings, name: str, model: str = "rainfall", **more: object) -> Artifact:
-    """Store and register a small file; the same name is the same place."""
-    source = settings.home / name
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_bytes(name.encode())
-    stored = artifact_store.put(artifact_store.location(settings), source, f"uploads/{name}")
-    fields = {"model": model, "artifact_uri": stored.uri, "checksum": stored.checksum, "registered_by": "rita"}
-    return registering.register(settings, RegistrationRequest(**{**fields, **more}))
-
-
-def promoted(settings: Settings, artifact: Artifact, environment: str = "prod", quality: float = 0.9) -> Promotion:
-    asked = PromotionRequest(artifact=str(artifact.id), environment=environment, evaluation={"quality": quality}, requested_by="paul")
-    return promoting.promote(settings, asked)
-
-
-def path_of(artifact: Artifact) -> Path:
-    return Path(artifact.artifact_uri.removeprefix("file://"))
-
-
-def pruned(settings: Settings, rule: RetentionRule = NONE_KEPT, model: str | None = None) -> list[str]:
-    """Prune, and return what was removed as MODEL:VERSION."""
-    done = pruning.prune(settings, rule, pruning.plan(settings, rule, model), pruned_by="olga", reason=None)
-    return [f"{one.model}:{one.version}" for it in done if it.removed for one in it.together.artifacts]
-
-
-def found(settings: Settings) -> list[str]:
-    return [f"{finding.place}: {finding.problem}" for finding in verifying.verify_history(settings).findings]
+from aiinfra_core.tables import artifact_tombstones, model_artifacts, training_jobs
+from aiinfra_core.wire.executing import CompleteJob
+from tests.simulators.leased_jobs import claimed, get, queue
+from tests.simulators.pruned_artifacts import (
+    NONE_KEPT,
+    findings,
+    path_of,
+    promoted,
+    pruned,
+    registered,
+    request_of,
+    signed_tombstone,
+)
 
 
 def test_what_is_current_what_was_before_it_and_the_newest_versions_stay(settings: Settings) -> None:
@@ -66,7 +46,7 @@ def test_what_is_current_what_was_before_it_and_the_newest_versions_stay(setting
     assert [path_of(one).exists() for one in versions] == [True, False, True, True, False, False, True]
     assert pruned(settings, RetentionRule(older_than_days=0, keep_last=0, rollback_targets=1)) == ["rainfall:3", "rainfall:7"]
     assert pruned(settings) == []
-    assert found(settings) == []
+    assert findings(settings) == []
 
 
 def test_an_artifact_that_was_applied_again_counts_once_among_those_to_go_back_to(settings: Settings) -> None:
@@ -139,21 +119,127 @@ def test_a_promotion_of_what_was_pruned_is_a_recorded_no_that_says_so(settings: 
     assert "by olga (older than 0 days" in refused.reason
 
 
-def test_the_same_bytes_can_be_registered_again_once_they_are_back_and_then_stay(settings: Settings) -> None:
+def test_nothing_is_registered_where_bytes_were_removed_but_the_same_bytes_are_elsewhere(settings: Settings) -> None:
+    first = registered(settings, "folder/v1")
+    pruned(settings)
+    whole = settings.home / "again"
+    whole.mkdir()
+    (whole / "v1").write_bytes(b"folder/v1")
+    for source, key in ((whole / "v1", "folder/v1"), (whole / "v1", "folder/v1/below"), (whole, "folder")):
+        stored = artifact_store.put(artifact_store.location(settings), source, f"uploads/{key}")
+        with pytest.raises(Conflict, match="store these under another key"):
+            registering.register(settings, request_of(stored, "snow"))
+        removing.remove(artifact_store.location(settings), stored.uri, stored.digest_kind)
+        for left in (path_of(first), path_of(first).parent):
+            if left.is_dir():
+                left.rmdir()
+    elsewhere = artifact_store.put(artifact_store.location(settings), whole / "v1", "uploads/folder-2")
+    assert registering.register(settings, request_of(elsewhere, "snow")).version == 1
+
+
+def test_other_bytes_at_a_place_that_was_pruned_stay(settings: Settings) -> None:
     artifact = registered(settings, "v1")
     pruned(settings)
-    with pytest.raises(BadInput):
-        registering.register(
-            settings,
-            RegistrationRequest(
-                model="rainfall", artifact_uri=artifact.artifact_uri, checksum=artifact.checksum, registered_by="rita", request_id="again"
-            ),
-        )
-    again = registered(settings, "v1", request_id="again")
-    assert again.version == 2
+    path_of(artifact).write_bytes(b"somebody else's")
     assert pruning.finish(settings) == 0
-    assert path_of(again).exists()
-    assert promoted(settings, again).status is PromotionStatus.APPLIED
+    assert path_of(artifact).read_bytes() == b"somebody else's"
+    second = registered(settings, "v2")
+    path_of(second).write_bytes(b"edited")
+    (done,) = pruning.prune(settings, NONE_KEPT, pruning.plan(settings, NONE_KEPT), pruned_by="olga", reason=None)
+    assert (done.removed, done.stays) == (None, "other bytes are there")
+    assert path_of(second).exists()
+
+
+def test_a_directory_whose_removal_was_interrupted_is_finished_but_files_without_its_sums_stay(settings: Settings) -> None:
+    artifacts = []
+    for name in ("one", "two"):
+        folder = settings.home / name
+        folder.mkdir(parents=True)
+        for part in ("a", "b"):
+            (folder / part).write_bytes(f"{name}/{part}".encode())
+        stored = artifact_store.put(artifact_store.location(settings), folder, f"uploads/{name}")
+        artifacts.append(registering.register(settings, request_of(stored)))
+    with database.transaction(settings) as tx:
+        for one in artifacts:
+            assert tombstones.bury(tx, [signed_tombstone(settings, one)], NONE_KEPT, datetime.now(UTC))
+    first, second = map(path_of, artifacts)
+    (first / "a").unlink()
+    second.with_name(second.name + ".SHA256SUMS").unlink()
+    assert pruning.finish(settings) == 2
+    assert not first.exists()
+    assert sorted(path.name for path in second.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("name", ["audit", "checkpoints", "logs", "training", "trust"])
+def test_records_of_the_product_are_never_registered_nor_removed(settings: Settings, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = settings.home / "record"
+    source.parent.mkdir(parents=True)
+    source.write_bytes(b"{}")
+    stored = artifact_store.put(artifact_store.location(settings), source, f"{name}/record.json")
+    asked = request_of(stored)
+    with pytest.raises(BadInput, match="use another key"):
+        registering.register(settings, asked)
+    with monkeypatch.context() as before:
+        before.setattr(reserved, "NAMES", frozenset())  # as it was registered before the names were kept
+        artifact = registering.register(settings, asked)
+    (planned,) = pruning.plan(settings, NONE_KEPT)
+    assert planned.stays == "it is where records are kept"
+    assert pruned(settings) == []
+    with database.transaction(settings) as tx:
+        assert tombstones.bury(tx, [signed_tombstone(settings, artifact)], NONE_KEPT, datetime.now(UTC))
+    assert pruning.finish(settings) == 0
+    assert path_of(artifact).exists()
+
+
+def test_what_an_executor_says_it_made_is_neither_a_record_nor_where_bytes_were_removed(settings: Settings) -> None:
+    gone = registered(settings, "v1")
+    pruned(settings)
+    source = settings.home / "v1"
+    place = artifact_store.location(settings)
+    artifact_store.put(place, source, "uploads/v1")
+    (job_id,) = queue(settings, "https://code.example/repo@" + "a" * 40, 1)
+    lease = claimed(settings)
+    assert lease.token is not None
+    for uri, error in ((artifact_store.put(place, source, "training/v1").uri, BadInput), (gone.artifact_uri, Conflict)):
+        asked = CompleteJob(lease_token=lease.token, artifact_uri=uri, checksum=gone.checksum)
+        with pytest.raises(error, match="another key"):
+            executors.complete(settings, job_id, asked, by="kim")
+    assert get(settings, job_id).status is JobStatus.RUNNING
+
+
+def test_a_folder_that_holds_a_root_and_records_below_any_root_are_no_artifacts(settings: Settings) -> None:
+    many = settings.model_copy(
+        update={
+            "artifact_root": "s3://ours/prod",
+            "artifact_roots": ("s3://ours",),
+            "checkpoint_root": "s3://log/x",
+            "audit_sinks": ("s3://ours/a",),
+        }
+    )
+    for uri in (
+        "s3://ours/prod",
+        "s3://ours/prod/logs/1.log",
+        "s3://ours/trust/1",
+        "s3://log/x/checkpoints/o/1",
+        "s3://ours/a/audit/1",
+        "s3://ours/a",
+    ):
+        with pytest.raises(BadInput):
+            reserved.refuse(many, uri)
+    for uri in ("s3://ours/prod/models/logs", "s3://ours/prod-2/logs", "s3://ours/training-2/a"):
+        reserved.refuse(many, uri)
+
+
+@pytest.mark.parametrize("column", ["training_record_uri", "log_uri"])
+def test_what_a_training_names_as_its_record_stays_wherever_it_is(settings: Settings, column: str) -> None:
+    artifact = registered(settings, "v1")
+    (job_id,) = queue(settings, "https://code.example/repo@" + "a" * 40, 1)
+    with database.transaction(settings) as tx:
+        tx.execute(update(training_jobs).where(training_jobs.c.id == job_id).values({column: artifact.artifact_uri}))
+    assert pruning.plan(settings, NONE_KEPT) == []
+    with database.transaction(settings) as tx:
+        assert not tombstones.bury(tx, [signed_tombstone(settings, artifact)], NONE_KEPT, datetime.now(UTC))
+    assert path_of(artifact).exists()
 
 
 def test_the_removal_is_told_once_signed_and_verifies(settings: Settings) -> None:
@@ -169,7 +255,7 @@ def test_the_removal_is_told_once_signed_and_verifies(settings: Settings) -> Non
     with database.transaction(settings) as tx:
         assert tx.execute(select(func.count()).where(audit_events.c.event_type == "artifact.pruned")).scalar_one() == 1
         assert tombstones.of_artifact(tx, artifact.id) is not None
-    assert found(settings) == []
+    assert findings(settings) == []
 
 
 @contextmanager
@@ -218,104 +304,3 @@ def test_a_reason_is_kept_and_a_strange_one_refused(settings: Settings) -> None:
     list(pruning.prune(settings, NONE_KEPT, planned, pruned_by="olga", reason="the customer asked for it"))
     with database.transaction(settings) as tx:
         assert tx.execute(select(artifact_tombstones.c.reason)).scalar_one() == "the customer asked for it"
-
-
-# Promotions and tombstones race: whoever comes first is seen by the other.
-
-
-def test_a_promotion_asked_for_before_the_lock_keeps_the_bytes(settings: Settings) -> None:
-    artifact = registered(settings, "v1")
-    planned = pruning.plan(settings, NONE_KEPT)
-    done: list[pruning.Pruned] = []
-    pruner = threading.Thread(
-        target=lambda: done.extend(pruning.prune(settings, NONE_KEPT, planned, pruned_by="olga", reason=None)), name="pruner"
-    )
-    with database.transaction(settings) as tx:
-        candidate = dossier.candidate(tx, str(artifact.id), "prod")
-        promotion_moves.request(
-            tx,
-            artifact=candidate.artifact,
-            environment="prod",
-            evaluation=None,
-            replaces=candidate.replaces,
-            requested_by="paul",
-            asked_by="paul",
-            request_id="open",
-            at=datetime.now(UTC),
-        )
-        pruner.start()
-        _wait_until_somebody_waits(settings)
-        assert done == []
-    pruner.join()
-    assert [(one.removed, one.stays) for one in done] == [(None, "somebody wants it by now")]
-    assert path_of(artifact).exists()
-
-
-def test_a_promotion_asked_for_after_the_lock_is_told_that_it_was_pruned_though_the_bytes_are_still_there(settings: Settings) -> None:
-    artifact = registered(settings, "v1")
-    outcome: list[Promotion] = []
-    promoter = threading.Thread(target=lambda: outcome.append(promoted(settings, artifact)), name="promoter")
-    signed = _signed(settings, artifact)
-    with database.transaction(settings) as tx:
-        assert tombstones.bury(tx, [signed], NONE_KEPT, datetime.now(UTC))
-        promoter.start()
-        _wait_until_somebody_waits(settings)
-        assert outcome == []
-    promoter.join()
-    assert path_of(artifact).exists()
-    assert outcome[0].status is PromotionStatus.REJECTED
-    assert "was pruned" in (outcome[0].reason or "")
-    assert pruning.finish(settings) == 1
-    assert not path_of(artifact).exists()
-    assert pruning.finish(settings) == 0
-
-
-def _signed(settings: Settings, artifact: Artifact) -> tuple[Artifact, Tombstone, Attestation]:
-    tombstone = Tombstone(
-        artifact_id=artifact.id, reason="r", rule=NONE_KEPT, attestation=None, pruned_by="olga", created_at=datetime.now(UTC)
-    )
-    return artifact, tombstone, attest(claims.of_tombstone(tombstone, artifact), audit_signer(settings))
-
-
-def _wait_until_somebody_waits(settings: Settings) -> None:
-    deadline = datetime.now(UTC) + timedelta(seconds=10)
-    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-    while datetime.now(UTC) < deadline:
-        with database.autocommit(settings) as connection:
-            if connection.execute(waiting).scalar_one():
-                return
-    raise AssertionError("nobody waits for the lock")
-
-
-def test_many_promotions_and_prunings_at_once_never_leave_what_is_current_without_its_bytes(settings: Settings) -> None:
-    artifacts = [registered(settings, f"v{number}") for number in range(1, 13)]
-    rule = RetentionRule(older_than_days=0, keep_last=0, rollback_targets=1)
-    start, failed = threading.Barrier(6), list[BaseException]()
-
-    def run(work: list[Artifact]) -> None:
-        start.wait()
-        try:
-            for one in work:
-                promoted(settings, one)
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            failed.append(error)
-
-    def prune() -> None:
-        start.wait()
-        for _ in range(4):
-            pruned(settings, rule)
-
-    threads = [threading.Thread(target=run, args=(artifacts[part::4],)) for part in range(4)]
-    threads += [threading.Thread(target=prune) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
-    with database.snapshot(settings) as tx:
-        current = dossier.candidate(tx, "rainfall@prod", "prod").artifact
-        assert tombstones.of_artifact(tx, current.id) is None
-        buried = {row for (row,) in tx.execute(select(artifact_tombstones.c.artifact_id))}
-    assert {one.id for one in artifacts if not path_of(one).exists()} == buried
-    assert buried
-    assert found(settings) == []

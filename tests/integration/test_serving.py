@@ -1,5 +1,6 @@
 """`aiinfra serve` as a process: it starts, says where it is, replaces what dies, drains, and ends with the right code."""
 
+import json
 import os
 import signal
 import socket
@@ -15,8 +16,8 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, load_pem_private_key
 
+from aiinfra_core import jobs
 from aiinfra_core.cli import app
 from aiinfra_core.errors import Misconfigured
 from aiinfra_core.http_api import server
@@ -26,7 +27,7 @@ from tests.simulators import command_line
 from tests.simulators.certificates import Authority, Issued, client_tls
 from tests.simulators.command_line import Run
 from tests.simulators.figures import samples
-from tests.simulators.served import PROJECT, Served, begun, environment, started, wait_until
+from tests.simulators.served import PROJECT, Served, environment, started, wait_until
 
 installation, run = command_line.installation, command_line.run
 
@@ -55,6 +56,7 @@ def _refused(served: Served) -> bool:
 def test_it_says_where_it_is_and_what_to_type_next_and_a_worker_that_is_killed_is_replaced(settings: Settings, tmp_path: Path) -> None:
     with started(tmp_path / "served", environment(settings)) as served:
         assert f"Next: curl {served.url}/ai-infra/models\n" in served.out.read_text()
+        assert "Nobody can write" not in served.out.read_text()
         assert len(served.workers) == 2
         killed = served.workers[0]
         os.kill(killed, signal.SIGKILL)
@@ -109,6 +111,21 @@ def test_a_second_signal_ends_it_at_once(settings: Settings, tmp_path: Path) -> 
         assert isinstance(slow.exception(), httpx.TransportError)
 
 
+def test_a_signal_that_comes_twice_at_once_is_one_and_cuts_nothing(settings: Settings, tmp_path: Path) -> None:
+    with started(tmp_path / "served", environment(settings)) as served, served.client() as client, ThreadPoolExecutor(1) as pool:
+        with _locked_jobs(settings) as holder:
+            slow = pool.submit(client.get, "/ai-infra/jobs")
+            wait_until(lambda: _is_held_up(holder), served)
+            served.process.send_signal(signal.SIGTERM)
+            os.killpg(served.process.pid, signal.SIGTERM)  # as `timeout` does
+            wait_until(lambda: _refused(served), served)
+            time.sleep(0.2)
+            assert not slow.done()
+        assert slow.result().status_code == 200
+        assert served.process.wait(20) == 0
+        assert "cut off" not in served.err.read_text()
+
+
 def test_workers_whose_supervisor_is_killed_end_by_themselves(settings: Settings, tmp_path: Path) -> None:
     with started(tmp_path / "served", environment(settings)) as served:
         workers = served.workers
@@ -138,9 +155,36 @@ def test_a_runner_beside_the_workers_trains_what_is_asked_for_and_is_replaced_wh
         wait_until(lambda: client.get("/ai-infra/models").json() != [], served)
         (artifact,) = client.get("/ai-infra/models").json()
         assert (artifact["trainingJobId"], artifact["provenance"]) == (job.json()["id"], "trained")
+        wait_until(lambda: any("jobId" in line for line in served.log), served)
         trained = samples(client.get("/metrics").text)
         assert trained["ai_infra_training_job_duration_seconds_count", "completed"] == 1
         assert served.end() == 0
+
+
+def test_a_runner_of_its_own_tells_of_each_job_in_one_line_of_the_service_s_log(settings: Settings, tmp_path: Path) -> None:
+    spec = factories.training_spec(factories.make_training_repository(tmp_path / "code"))
+    asked = [spec, spec.model_copy(update={"entry_point": "fail.py"})]
+    ids = [str(jobs.request_training(settings, one, requested_by="tess")) for one in asked]
+    code = "import sys; from aiinfra_core.cli.app import main; sys.exit(main(['runner']))"
+    log = tmp_path / "runner.log"
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=environment(settings), cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=errors
+        ) as process,
+    ):
+        try:
+            wait_until(lambda: log.read_text().count('"jobId"') == 2)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    told = [json.loads(line) for line in log.read_text().splitlines() if '"jobId"' in line]
+    assert [(line["level"], line["jobId"], line["model"], line["status"]) for line in told] == [
+        ("INFO", ids[0], spec.model, "completed"),
+        ("INFO", ids[1], spec.model, "failed"),
+    ]
+    assert all(0 < line["seconds"] < 60 for line in told)
 
 
 def test_serving_from_a_local_store_loads_no_heavy_library(settings: Settings, tmp_path: Path) -> None:
@@ -159,46 +203,11 @@ def test_with_nothing_configured_it_serves_on_the_embedded_default(tmp_path: Pat
     with started(tmp_path / "served", plain, "--workers", "1") as served:
         assert httpx.get(f"{served.url}/ai-infra/models", timeout=30).json() == []
         assert set(httpx.get(f"{served.url}/readyz", timeout=30).json()["parts"].values()) == {"ok"}
+        assert "Nobody can write yet: set AI_INFRA_ALLOW_DEBUG_TOKEN=true" in served.out.read_text()
+        nothing = httpx.get(served.url, timeout=30)
+        assert (nothing.status_code, "/docs" in nothing.json()["detail"], "/openapi.json" in nothing.json()["detail"]) == (404, True, True)
         assert httpx.post(f"{served.url}/ai-infra/train", json={}, timeout=30).status_code == 401
         assert served.end() == 0
-
-
-def test_a_port_that_is_taken_is_one_line_and_exit_code_2(settings: Settings, tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken, begun(tmp_path, environment(settings), "--port", "0") as both:
-        assert both.process.wait(30) == 2
-        assert "not both" in both.err.read_text()
-        done = _serve(settings, "--addr", f"127.0.0.1:{taken.getsockname()[1]}")
-        assert (done.returncode, done.stderr.strip().splitlines()[-1]) == (
-            2,
-            f"aiinfra: The service cannot listen on 127.0.0.1:{taken.getsockname()[1]}: address already in use; choose another --addr.",
-        )
-
-
-@pytest.mark.parametrize(
-    ("flags", "says"),
-    [
-        (("--tls-cert", "{missing}", "--tls-key", "{missing}"), "no such file or directory"),
-        (("--tls-cert", "{text}", "--tls-key", "{text}"), "AI_INFRA_TLS_CERT"),
-        (("--tls-cert", "{cert}", "--tls-key", "{other}"), "do not belong together"),
-        (("--tls-cert", "{cert}", "--tls-key", "{locked}"), "has a password"),
-        (("--tls-cert", "{cert}", "--tls-key", "{key}", "--tls-client-ca", "{text}"), "AI_INFRA_TLS_CLIENT_CA"),
-        (("--addr", "nonsense"), "AI_INFRA_ADDR must be HOST:PORT"),
-        (("--addr", "[::1"), "AI_INFRA_ADDR must be HOST:PORT"),
-    ],
-)
-def test_files_and_addresses_that_are_wrong_are_one_line_and_exit_code_6(
-    installation: Settings, run: Run, tmp_path: Path, flags: tuple[str, ...], says: str
-) -> None:
-    authority = Authority(tmp_path)
-    own, other = authority.server(), authority.server()
-    text = tmp_path / "text.pem"
-    text.write_text("no PEM\n")
-    locked = tmp_path / "locked.key"
-    secret = load_pem_private_key(own.key.read_bytes(), None)
-    locked.write_bytes(secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password")))
-    files = {"cert": own.cert, "key": own.key, "other": other.key, "text": text, "missing": tmp_path / "missing", "locked": locked}
-    failed = run(" ".join(("serve", *(flag.format(**files) for flag in flags))))
-    assert (failed.code, says in failed.error) == (6, True), failed.err
 
 
 def test_over_tls_the_application_sees_the_certificate_of_the_client_and_old_versions_are_refused(
@@ -259,13 +268,6 @@ def _talk(port: int, said: bytes) -> bytes:
 def _send(connection: socket.socket, said: bytes) -> None:
     with suppress(OSError):
         connection.sendall(said)
-
-
-def _serve(settings: Settings, *flags: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from aiinfra_core.cli.app import main; sys.exit(main(sys.argv[1:]))"
-    return subprocess.run(
-        [sys.executable, "-c", code, "serve", *flags], env=environment(settings), cwd=PROJECT, capture_output=True, text=True, timeout=60
-    )
 
 
 def test_the_command_line_names_its_flags(run: Run) -> None:

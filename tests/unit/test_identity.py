@@ -1,6 +1,7 @@
 """Who has which role, which role allows what, and what is read out of claims, certificates and addresses."""
 
 import json
+import re
 from ipaddress import ip_network
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_a_route_demands_a_role_and_an_open_read_nothing_where_reads_are_public(
         (opened, None, False, Unauthenticated),
         (opened, holder(), False, Forbidden),
         (Demand(("promoter",)), holder("approver:prod"), True, Forbidden),
+        (Demand(("viewer",), open_read=True, in_development=True), None, False, Unauthenticated),
     ):
         with pytest.raises(error):
             _asked(demand, identity, public=public)
@@ -163,17 +165,23 @@ def test_groups_are_found_at_a_name_or_a_dotted_path(claims: dict[str, Any], pat
 
 
 @settings(deadline=None)
-@given(st.text())
+@given(st.text() | st.from_regex(r"(ai-infra|cert|debug|root|runner|[a-z]+)[:@.]?[a-z]*", fullmatch=True))
 def test_no_claim_makes_an_actor_who_is_somebody_else(named: str) -> None:
     try:
         actor = oidc.identity_of(Settings(), {}, {"sub": named}).actor
     except Unauthenticated:
         return
     assert actor == named
-    assert actor.partition(":")[0] not in ("cert", "debug", "runner")
+    assert not re.match(r"(ai-infra|cert|debug|root|runner)([:@]|\Z)", actor, re.IGNORECASE)
 
 
-@pytest.mark.parametrize("kept", ["debug", "debug:alice", "cert:CN=ci", "cert", "runner"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *("debug", "debug:alice", "Debug:alice", "debug@host", "cert:CN=ci", "CERT:CN=ci", "cert", "root"),
+        *("runner", "runner@host-1:4711", "RUNNER@host", "ai-infra", "AI-Infra", "ai-infra:log", "ai-infra@host"),
+    ],
+)
 def test_names_that_are_kept_for_others_cannot_be_claimed(kept: str) -> None:
     with pytest.raises(Unauthenticated, match="kept for others"):
         oidc.identity_of(Settings(), {}, {"sub": kept})

@@ -28,7 +28,7 @@ def test_a_deployment_needs_to_be_told_where_prefect_is(monkeypatch: pytest.Monk
 def test_a_deployment_is_named_by_flow_and_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
     monkeypatch.setenv("AI_INFRA_PREFECT_DEPLOYMENT", name)
-    with pytest.raises(Misconfigured, match="prefect_deployment"):
+    with pytest.raises(Misconfigured, match="AI_INFRA_PREFECT_DEPLOYMENT"):
         Settings()
 
 

@@ -72,6 +72,21 @@ def test_a_bad_field_of_a_training_spec_is_refused_by_name(field: str, value: An
     assert any(field in str(error["loc"]) or field in error["msg"] for error in refused.value.errors(include_input=False))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("codeRef", "https://code.example/rain@main", "must be pinned to a commit: write URL@COMMIT or PATH@COMMIT with all 40 hex digits"),
+        ("codeRef", f"https://code.example/rain@{'0' * 40}\n", "must be pinned"),
+        ("datasetRefs", {"name": "rain"}, "must be a list of datasets"),
+        ("datasetRefs", "rain", "must be a list of datasets"),
+    ],
+)
+def test_what_is_wrong_with_a_training_spec_is_told_in_words(field: str, value: Any, said: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        TrainingSpec.model_validate(GOOD | {field: value})
+    assert [error["msg"].startswith(said) for error in refused.value.errors(include_input=False)] == [True]
+
+
 def test_a_user_that_is_no_secret_may_stand_in_a_code_ref() -> None:
     assert TrainingSpec.model_validate(GOOD | {"codeRef": f"ssh://git@example.org/rain.git@{COMMIT}"}).seed == 7
 

@@ -14,7 +14,7 @@ def test_environments_are_given_with_commas(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("wrong", ["", "staging,,prod", "staging,staging", "Prod", "a/b"])
 def test_wrong_environments_are_refused(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AI_INFRA_ENVIRONMENTS", wrong)
-    with pytest.raises(Misconfigured, match="environments"):
+    with pytest.raises(Misconfigured, match="AI_INFRA_ENVIRONMENTS"):
         Settings()
 
 
@@ -35,6 +35,41 @@ def test_an_unknown_environment_is_refused_with_the_known_ones() -> None:
 def test_production_is_unknown_where_there_is_no_prod() -> None:
     with pytest.raises(NotFound, match="known are live"):
         environment_named(Settings(environments=("live",)), "production")
+
+
+@pytest.mark.parametrize(
+    ("variables", "production"),
+    [
+        ({}, False),
+        ({"AI_INFRA_ENV": "production"}, True),
+        ({"AI_INFRA_ENV": "Production"}, True),
+        ({"AI_INFRA_ENV": " production\n"}, True),
+        ({"AI_INFRA_ENV": "PROD"}, True),
+        ({"AI_INFRA_ENV": "", "NODE_ENV": "production"}, True),
+        ({"AI_INFRA_ENV": "development", "NODE_ENV": "production"}, True),
+        ({"AI_INFRA_ENV": "staging", "NODE_ENV": "Prod "}, True),
+        ({"AI_INFRA_ENV": "production", "NODE_ENV": "development"}, True),
+        ({"AI_INFRA_ENV": ""}, False),
+        ({"AI_INFRA_ENV": "Staging"}, False),
+        ({"AI_INFRA_ENV": "test"}, False),
+        ({"NODE_ENV": ""}, False),
+        ({"NODE_ENV": "a word of another program"}, False),
+    ],
+)
+def test_either_variable_says_production_however_it_is_spelled(
+    variables: dict[str, str], production: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Settings().production is production
+    assert Settings().reads_are_public is not production
+
+
+@pytest.mark.parametrize("wrong", ["prodution", "live", "production,staging", "'production'"])
+def test_an_unknown_kind_of_installation_is_refused_with_the_known_ones(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AI_INFRA_ENV", wrong)
+    with pytest.raises(Misconfigured, match=r"AI_INFRA_ENV: .*'development', 'test', 'staging' or 'production'"):
+        Settings()
 
 
 @pytest.mark.parametrize("spelling", ["postgres", "postgresql", "postgresql+psycopg"])
@@ -89,6 +124,23 @@ def test_a_kms_endpoint_may_carry_its_pin(monkeypatch: pytest.MonkeyPatch) -> No
         Settings()
     monkeypatch.setenv("AI_INFRA_KMS_ENDPOINT", "https://kms.example?public-key=AAAA")
     assert Settings().kms_endpoint == "https://kms.example?public-key=AAAA"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("AI_INFRA_WORKERS", "abc", "A setting is wrong: AI_INFRA_WORKERS: Input should be a valid integer"),
+        ("DATABASE_URL", "mysql://db", "A setting is wrong: AI_INFRA_DATABASE_URL: must be a PostgreSQL address"),
+        ("REQUIRE_MTLS", "perhaps", "A setting is wrong: REQUIRE_MTLS: Input should be a valid boolean"),
+        ("REQUIRE_KMS", "true", "A setting is wrong: REQUIRE_KMS is set, so"),
+        ("AI_INFRA_OIDC_ALGORITHMS", "ES256,HS256", "A setting is wrong: AI_INFRA_OIDC_ALGORITHMS.1: Input should be"),
+    ],
+)
+def test_what_is_wrong_is_named_as_the_operator_writes_it(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(Misconfigured) as refusal:
+        Settings()
+    assert str(refusal.value).startswith(told)
 
 
 def test_secrets_do_not_show_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,9 +51,22 @@ def test_production_may_be_said_in_the_words_of_node(patch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
+    "said", [{"AI_INFRA_ENV": " Prod"}, {"AI_INFRA_ENV": "", "NODE_ENV": "production"}, {"AI_INFRA_ENV": "test", "NODE_ENV": "production"}]
+)
+def test_production_in_other_words_is_guarded_too(said: dict[str, Any], patch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Misconfigured, match="takes no debug token"):
+        started(patch, PRODUCTION | {"AI_INFRA_ALLOW_DEBUG_TOKEN": "true", "AI_INFRA_DEBUG_TOKEN": "dev"}, **said)
+
+
+@pytest.mark.parametrize(
     "also_right",
     [
-        {"AI_INFRA_TLS_CERT": None, "AI_INFRA_TLS_KEY": None, "AI_INFRA_TLS_TERMINATED_BY_PROXY": "true"},
+        {
+            "AI_INFRA_TLS_CERT": None,
+            "AI_INFRA_TLS_KEY": None,
+            "AI_INFRA_TLS_TERMINATED_BY_PROXY": "true",
+            "AI_INFRA_TRUSTED_PROXIES": "10.0.0.0/8",
+        },
         {"AI_INFRA_OIDC_ISSUER": None, "AI_INFRA_OIDC_AUDIENCE": None, "AI_INFRA_TLS_CLIENT_CA": "/etc/ca.pem"},
         {"AI_INFRA_TLS_CLIENT_CA": "/etc/ca.pem", "REQUIRE_MTLS": "true"},
         {
@@ -64,6 +77,7 @@ def test_production_may_be_said_in_the_words_of_node(patch: pytest.MonkeyPatch) 
             "REQUIRE_MTLS": "true",
         },
         {"AI_INFRA_TLS_KEY": None},
+        {"AI_INFRA_RUNNER": "true", "AI_INFRA_PREFECT_DEPLOYMENT": "train/train", "PREFECT_API_URL": "https://prefect.example/api"},
         {"AI_INFRA_OIDC_JWKS_URL": "https://login.example/keys?p=policy"},
     ],
 )
@@ -88,6 +102,7 @@ def test_other_ways_to_the_same_may_start_too(also_right: dict[str, Any], patch:
         ({"AI_INFRA_TLS_CERT": None, "AI_INFRA_TLS_KEY": None}, "needs TLS; set AI_INFRA_TLS_CERT and AI_INFRA_TLS_KEY, or"),
         ({"AI_INFRA_OIDC_ISSUER": "http://login.example"}, "write AI_INFRA_OIDC_ISSUER with https://"),
         ({"AI_INFRA_OIDC_JWKS_URL": "http://login.example/keys"}, "write AI_INFRA_OIDC_JWKS_URL with https://"),
+        ({"AI_INFRA_RUNNER": "true"}, "leave out --run-runner and AI_INFRA_RUNNER, and run aiinfra runner under an account"),
         ({"AI_INFRA_DATABASE_URL": None}, "takes no development default; set AI_INFRA_DATABASE_URL"),
         ({"AI_INFRA_ARTIFACT_ROOT": None}, "takes no development default; set AI_INFRA_ARTIFACT_ROOT"),
         ({"AI_INFRA_TRUST_ROOT": None}, "takes no development default; set AI_INFRA_TRUST_ROOT"),
@@ -109,8 +124,11 @@ def test_the_embedded_database_and_the_development_key_are_refused_in_production
 
 
 def test_all_that_is_wrong_is_told_at_once(patch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Misconfigured, match=r"no debug token.*keeps no signing key.*who asks.*needs TLS"):
-        started(patch, {"AI_INFRA_ENV": "production", "AI_INFRA_ALLOW_DEBUG_TOKEN": "true", "AI_INFRA_DEBUG_TOKEN": "dev"})
+    with pytest.raises(
+        Misconfigured, match=r"AI_INFRA_ROLES.*no debug token.*keeps no signing key.*who asks.*needs TLS.*set AI_INFRA_DATABASE_URL"
+    ):
+        wrong = {"AI_INFRA_ALLOW_DEBUG_TOKEN": "true", "AI_INFRA_DEBUG_TOKEN": "dev", "AI_INFRA_ROLES": "[]"}
+        started(patch, {"AI_INFRA_ENV": "production"} | wrong)
 
 
 @pytest.mark.parametrize(
@@ -122,6 +140,7 @@ def test_all_that_is_wrong_is_told_at_once(patch: pytest.MonkeyPatch) -> None:
         ({"REQUIRE_MTLS": "true", "AI_INFRA_TLS_CERT": "/a", "AI_INFRA_TLS_KEY": "/b"}, "set AI_INFRA_TLS_CLIENT_CA"),
         ({"REQUIRE_MTLS": "true", "AI_INFRA_PROXY_CERT_HEADER": "Client-Cert"}, "and AI_INFRA_TRUSTED_PROXIES"),
         ({"AI_INFRA_PROXY_CERT_HEADER": "Client-Cert"}, "set AI_INFRA_TRUSTED_PROXIES to their networks"),
+        ({"AI_INFRA_TLS_TERMINATED_BY_PROXY": "true"}, "so AI_INFRA_TRUSTED_PROXIES must be too"),
         ({"AI_INFRA_TLS_KEY": "/b"}, "so AI_INFRA_TLS_CERT must be too"),
         ({"AI_INFRA_TLS_CLIENT_CA": "/a"}, "needs TLS of this service's own"),
         ({"AI_INFRA_OIDC_ISSUER": "https://login.example"}, "so AI_INFRA_OIDC_AUDIENCE must be too"),
@@ -134,13 +153,13 @@ def test_all_that_is_wrong_is_told_at_once(patch: pytest.MonkeyPatch) -> None:
             "must not be less than AI_INFRA_OIDC_KEYS_REFRESH_SECONDS",
         ),
         ({"AI_INFRA_ROLES": '{"group:ml": ["root"]}'}, "AI_INFRA_ROLES gives 'group:ml' the role 'root'"),
-        ({"AI_INFRA_OIDC_ALGORITHMS": "HS256"}, "oidc_algorithms"),
-        ({"AI_INFRA_OIDC_ALGORITHMS": "none"}, "oidc_algorithms"),
-        ({"AI_INFRA_OIDC_ALGORITHMS": ""}, "oidc_algorithms"),
-        ({"AI_INFRA_TRUSTED_PROXIES": "10.0.0.1/8"}, "trusted_proxies"),
-        ({"AI_INFRA_TRUSTED_PROXIES": "proxy.example"}, "trusted_proxies"),
-        ({"AI_INFRA_PROXY_CERT_HEADER": "Client Cert"}, "proxy_cert_header"),
-        ({"AI_INFRA_MAX_BODY_BYTES": "0"}, "max_body_bytes"),
+        ({"AI_INFRA_OIDC_ALGORITHMS": "HS256"}, "AI_INFRA_OIDC_ALGORITHMS"),
+        ({"AI_INFRA_OIDC_ALGORITHMS": "none"}, "AI_INFRA_OIDC_ALGORITHMS"),
+        ({"AI_INFRA_OIDC_ALGORITHMS": ""}, "AI_INFRA_OIDC_ALGORITHMS"),
+        ({"AI_INFRA_TRUSTED_PROXIES": "10.0.0.1/8"}, "AI_INFRA_TRUSTED_PROXIES"),
+        ({"AI_INFRA_TRUSTED_PROXIES": "proxy.example"}, "AI_INFRA_TRUSTED_PROXIES"),
+        ({"AI_INFRA_PROXY_CERT_HEADER": "Client Cert"}, "AI_INFRA_PROXY_CERT_HEADER"),
+        ({"AI_INFRA_MAX_BODY_BYTES": "0"}, "AI_INFRA_MAX_BODY_BYTES"),
     ],
 )
 def test_what_is_half_set_is_refused_everywhere(wrong: dict[str, Any], told: str, patch: pytest.MonkeyPatch) -> None:

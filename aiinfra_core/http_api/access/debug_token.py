@@ -11,7 +11,15 @@ from aiinfra_core.http_api.access.identity import Identity
 from aiinfra_core.settings import Settings
 
 ACTOR = "debug"
+SHORT = 16
+"""A token with fewer characters may be found by trying."""
 _NAME = re.compile(rb"[\x21-\x7e]{1,128}")
+
+
+def is_beyond_guessing(settings: Settings, token: bytes) -> bool:
+    """Return whether this is the debug token, and too long to be found by trying."""
+    expected = settings.debug_token.get_secret_value().encode() if settings.debug_token else b""
+    return len(expected) >= SHORT and hmac.compare_digest(token, expected)
 
 
 def identity(settings: Settings, token: bytes, name: bytes | None) -> Identity:

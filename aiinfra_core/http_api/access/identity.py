@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 
 from aiinfra_core.errors import Forbidden, Unauthenticated
 
-ROLES = ("viewer", "trainer", "registrar", "promoter", "approver", "auditor", "admin")
+ROLES = ("viewer", "trainer", "executor", "registrar", "promoter", "approver", "auditor", "admin")
 PER_ENVIRONMENT = ("promoter", "approver")
 WHO_ARE_YOU = "This needs a bearer token, a client certificate or, in development, X-Debug-Token."
 
@@ -43,16 +43,18 @@ class Identity:
 class Demand:
     """A route's demand: one of these roles, `promoter` and `approver` in any environment; the test of the access matrix reads it.
 
-    With `open_read` nobody has to say who they are where AI_INFRA_PUBLIC_READS allows it.
+    With `open_read` nobody has to say who they are where AI_INFRA_PUBLIC_READS allows it; `in_development` limits that to development.
     """
 
     roles: tuple[str, ...]
     open_read: bool = False
+    in_development: bool = False
 
     async def __call__(self, request: Request) -> Identity | None:
         """Return who asks, if they may."""
         identity: Identity | None = request.scope.get("aiinfra.identity")
-        if self.open_read and request.app.state.settings.reads_are_public:
+        settings = request.app.state.settings
+        if self.open_read and settings.reads_are_public and not (self.in_development and settings.production):
             return identity
         if identity is None:
             raise Unauthenticated(WHO_ARE_YOU)
@@ -63,7 +65,9 @@ class Demand:
 
 Viewer = Annotated[Identity, Depends(Demand(("viewer",)))]
 PublicReader = Annotated[Identity | None, Depends(Demand(("viewer",), open_read=True))]
+PublicInDevelopment = Annotated[Identity | None, Depends(Demand(("viewer",), open_read=True, in_development=True))]
 Trainer = Annotated[Identity, Depends(Demand(("trainer",)))]
+Executor = Annotated[Identity, Depends(Demand(("executor",)))]
 Registrar = Annotated[Identity, Depends(Demand(("registrar",)))]
 Promoter = Annotated[Identity, Depends(Demand(("promoter",)))]
 Auditor = Annotated[Identity, Depends(Demand(("auditor",)))]

@@ -5,6 +5,7 @@ quotes the token; the log has the kind of what was wrong.
 """
 
 import logging
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -23,7 +24,7 @@ from aiinfra_core.settings import Settings
 
 logger = logging.getLogger(__name__)
 MAX_TOKEN_BYTES = 16 * 1024
-RESERVED = ("cert", "debug", "runner")  # the first words of actors who are no person of the issuer
+RESERVED = ("ai-infra", "cert", "debug", "root", "runner")  # the first words of actors who are no person of the issuer
 _MAX_REMEMBERED = 10_000
 _TYPES = ("jwt", "at+jwt", "application/at+jwt")
 _SPACED = ("scope", "scp")  # claims that list words in one text
@@ -110,7 +111,7 @@ def identity_of(settings: Settings, given: roles.RoleMap, claims: Mapping[str, A
         actor = _ACTOR.validate_python(named, strict=True)
     except ValidationError:
         raise Unauthenticated(f"The bearer token has no claim {settings.oidc_actor_claim} that can be recorded as an actor.") from None
-    if actor.partition(":")[0] in RESERVED:
+    if re.split("[:@]", actor, maxsplit=1)[0].lower() in RESERVED:
         raise Unauthenticated("The bearer token names an actor whose first word is kept for others.")
     if settings.oidc_actor_claim == "email" and claims.get("email_verified") is not True:
         raise Unauthenticated("The bearer token's email is not verified by its issuer (email_verified).")

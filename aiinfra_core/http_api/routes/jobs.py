@@ -10,7 +10,8 @@ from pydantic import AwareDatetime, BaseModel, Field
 from aiinfra_core import database, prefect_runs
 from aiinfra_core.domain.record import Name
 from aiinfra_core.domain.training import JobStatus, TrainingJob
-from aiinfra_core.http_api.access.identity import Trainer, Viewer
+from aiinfra_core.http_api.access.identity import Executor, Viewer
+from aiinfra_core.http_api.answering import sent_list
 from aiinfra_core.http_api.paging import Paged, Place, page
 from aiinfra_core.http_api.problems import documented
 from aiinfra_core.http_api.strict_json import StrictRoute
@@ -53,10 +54,11 @@ def list_jobs(request: Request, asked: Annotated[Asked, Query()], _who: Viewer) 
     with database.autocommit(request.app.state.settings) as connection:
         found = recorded.newest(connection, wanted, limit=asked.limit + 1, after=asked.after)
         known = leases.of_jobs(connection, [job.id for job in found])
-    shown, headers = page(request, found, asked.limit, _place)
-    sent = (sent_job(job, known[job.id].flow_run_id if job.id in known else None) for job in shown)
-    text = ",".join(one.model_dump_json(by_alias=True) for one in sent)
-    return Response(f"[{text}]", headers=headers, media_type="application/json")
+
+    def told(job: TrainingJob) -> str:
+        return sent_job(job, known[job.id].flow_run_id if job.id in known else None).model_dump_json(by_alias=True)
+
+    return sent_list(*page(request, found, asked.limit, _place, told))
 
 
 @router.get("/jobs/{job_id}", response_model=SentJobDetails, responses=documented(404))
@@ -70,7 +72,7 @@ def show_job(request: Request, job_id: UUID, _who: Viewer) -> Response:
 
 
 @router.post("/jobs/claim", response_model=SentClaim, responses={204: {"description": "No job waits."}, **documented(413, 415)})
-def claim_job(request: Request, asked: ClaimJob, who: Trainer) -> Response:
+def claim_job(request: Request, asked: ClaimJob, who: Executor) -> Response:
     """Start the oldest job that waits, under a lease; without a heartbeat in time the job goes back."""
     settings = request.app.state.settings
     claimed = executors.claim(settings, asked, by=who.actor)
@@ -81,26 +83,26 @@ def claim_job(request: Request, asked: ClaimJob, who: Trainer) -> Response:
 
 
 @router.post("/jobs/{job_id}/heartbeat", response_model=SentLease, responses=documented(404, 409, 413, 415))
-def heartbeat(request: Request, job_id: UUID, asked: Heartbeat, who: Trainer) -> Response:
+def heartbeat(request: Request, job_id: UUID, asked: Heartbeat, who: Executor) -> Response:
     """Push the end of a lease on; 409 says that it was lost and the training must stop."""
     pushed = executors.heartbeat(request.app.state.settings, job_id, asked, by=who.actor)
     return _sent(_lease(pushed.expires_at, pushed.seconds))
 
 
 @router.post("/jobs/{job_id}/release", response_model=SentJob, responses=documented(404, 409, 413, 415))
-def release_job(request: Request, job_id: UUID, asked: ReleaseJob, who: Trainer) -> Response:
+def release_job(request: Request, job_id: UUID, asked: ReleaseJob, who: Executor) -> Response:
     """Give a job back, for somebody else to run."""
     return _sent(sent_job(executors.release(request.app.state.settings, job_id, asked.lease_token, by=who.actor)))
 
 
 @router.post("/jobs/{job_id}/fail", response_model=SentJob, responses=documented(404, 409, 413, 415))
-def fail_job(request: Request, job_id: UUID, asked: FailJob, who: Trainer) -> Response:
+def fail_job(request: Request, job_id: UUID, asked: FailJob, who: Executor) -> Response:
     """Record that a training ran and failed."""
     return _sent(sent_job(executors.fail(request.app.state.settings, job_id, asked, by=who.actor)))
 
 
 @router.post("/jobs/{job_id}/complete", response_model=SentOutcome, responses=documented(404, 409, 413, 415, 422))
-def complete_job(request: Request, job_id: UUID, asked: CompleteJob, who: Trainer) -> Response:
+def complete_job(request: Request, job_id: UUID, asked: CompleteJob, who: Executor) -> Response:
     """Record what a training made, once its bytes were read and hashed, and register it as the next version of its model."""
     job, artifact = executors.complete(request.app.state.settings, job_id, asked, by=who.actor)
     return _sent(SentOutcome.model_construct(job=sent_job(job), artifact=sent_artifact(artifact)))

@@ -1,7 +1,9 @@
 """`/metrics`: what all workers counted, and what the database knows, in Prometheus' text."""
 
 import logging
+import time
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -13,7 +15,7 @@ from aiinfra_core import database, measurements
 from aiinfra_core.audit_log.delivering import progress, sinks
 from aiinfra_core.audit_log.figures import figures
 from aiinfra_core.errors import AiInfraError
-from aiinfra_core.http_api.access.identity import PublicReader
+from aiinfra_core.http_api.access.identity import PublicInDevelopment
 from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.settings import Settings
 
@@ -21,23 +23,36 @@ logger = logging.getLogger(__name__)
 router = APIRouter(tags=["health"], route_class=StrictRoute)
 
 _SECONDS = 2
+_BELIEVED_SECONDS = 2.0
 _TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The figures"}}
 
 
 @router.get("/metrics", response_class=Response, responses=_TEXT)
-def metrics(request: Request, _who: PublicReader) -> Response:
+def metrics(request: Request, _who: PublicInDevelopment) -> Response:
     """Return the figures of all workers of this service, and how far the audit log is."""
     looked_up = CollectorRegistry()
-    looked_up.register(_LookedUp(list(_families(request.app.state.settings))))
+    state = request.app.state
+    if not hasattr(state, "log_figures"):
+        state.log_figures = _LookedUp(state.settings)
+    looked_up.register(state.log_figures)
     return Response(generate_latest(measurements.collected()) + generate_latest(looked_up), media_type=CONTENT_TYPE_LATEST)
 
 
 class _LookedUp(Collector):
-    def __init__(self, found: list[GaugeMetricFamily]) -> None:
-        self._found = found
+    """What the database said last; it is asked by one at a time, and not again while that is young, however many want to know."""
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        yield from self._found
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._lock = settings, Lock()
+        self._found: list[GaugeMetricFamily] = []
+        self._believed_until = 0.0
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        """Return the figures, at most some seconds old."""
+        with self._lock:
+            if time.monotonic() >= self._believed_until:
+                self._found = list(_families(self._settings))
+                self._believed_until = time.monotonic() + _BELIEVED_SECONDS
+            return self._found
 
 
 def _families(settings: Settings) -> Iterator[GaugeMetricFamily]:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from aiinfra_core import database, verifying
 from aiinfra_core.audit_log.checking.check import Way
-from aiinfra_core.errors import Unavailable
+from aiinfra_core.errors import TooManyRequests, Unavailable
 from aiinfra_core.http_api.access.identity import Viewer
 from aiinfra_core.http_api.answering import AS_TEXT, Reference, sent, sent_list, sent_text, sent_value, wants_text
 from aiinfra_core.http_api.paging import Paged, page
@@ -22,8 +22,9 @@ from aiinfra_core.wire.records import sent_artifact
 
 router = APIRouter(prefix="/ai-infra/models/{id}", tags=["models"], route_class=StrictRoute)
 
-_LONGEST_WAIT_SECONDS = 20.0
 _ONE_AT_A_TIME = threading.Lock()
+_SECONDS_TO_WAIT = 5
+_under_way: set[str] = set()
 _STATE = "served.sqlite"
 
 
@@ -40,17 +41,19 @@ def list_attestations(request: Request, reference: Reference, wanted: Annotated[
     with database.autocommit(request.app.state.settings) as connection:
         artifact = artifacts.find(connection, reference)
         found = reading.statements(connection, artifact.id, artifact.checksum, limit=wanted.limit + 1, after=wanted.after)
-    shown, headers = page(request, found, wanted.limit, reading.place_of)
-    return sent_list([one.model_dump_json(by_alias=True) for one in shown], headers)
+    return sent_list(*page(request, found, wanted.limit, reading.place_of, lambda one: one.model_dump_json(by_alias=True)))
 
 
 @router.get("/verify", response_model=SentReport, responses=documented(404, 409))
-def verify_model(request: Request, reference: Reference, _who: Viewer) -> Response:
-    """Check a version, its signatures, its bytes and the history, which is taken up where the last check left it."""
+def verify_model(request: Request, reference: Reference, who: Viewer) -> Response:
+    """Check a version, its signatures, its bytes and the history, which is taken up where the last check left it.
+
+    One is checked at a time: while another one of yours is, the answer is 429 at once, while somebody else's is, 503.
+    """
     settings = request.app.state.settings
     with database.autocommit(settings) as connection:
         artifacts.find(connection, reference)
-    with _turn():
+    with _turn(who.actor):
         way = Way(state=verifying.default_state(settings).with_name(_STATE), incremental=True, processes=1)
         artifact, steps = verifying.verify_model(settings, reference, verifying.verify_history(settings, way))
     report = SentReport(
@@ -70,11 +73,16 @@ def get_proof(request: Request, reference: Reference, _who: Viewer) -> Response:
     return sent_text(proof.proof) if wants_text(request) else sent(proof.model_dump_json(by_alias=True))
 
 
+# Nobody waits: whoever did would hold a thread that all other requests need.
 @contextmanager
-def _turn() -> Iterator[None]:
-    if not _ONE_AT_A_TIME.acquire(timeout=_LONGEST_WAIT_SECONDS):
+def _turn(actor: str) -> Iterator[None]:
+    if not _ONE_AT_A_TIME.acquire(blocking=False):
+        if actor in _under_way:
+            raise TooManyRequests("Another verification of yours is under way; wait for its answer, then ask again.", _SECONDS_TO_WAIT)
         raise Unavailable("verification", "Others are being verified; ask again in a moment, or verify an export of your own.")
+    _under_way.add(actor)
     try:
         yield
     finally:
+        _under_way.discard(actor)
         _ONE_AT_A_TIME.release()

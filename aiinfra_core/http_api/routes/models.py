@@ -93,7 +93,7 @@ def list_models(request: Request, wanted: Annotated[ArtifactSearch, Query()], _w
 
 @router.get("/models/{id}", response_model=SentModel, responses=documented(404) | NOT_MODIFIED)
 def get_model(request: Request, reference: Reference, _who: PublicReader, if_none_match: IfNoneMatch = None) -> Response:
-    """Return a registered version and all its promotions, newest first."""
+    """Return a registered version and its promotions, newest first, 200 and 4 MB at most; `promotionsTruncated` where there are more."""
     with database.autocommit(request.app.state.settings) as connection:
         document = reading.model(connection, reference)
     return sent_unless_known(document, if_none_match)
