@@ -1,7 +1,6 @@
 """The shapes of what a statement may claim, one record per predicate type, under the names of the wire.
 
-Standard predicates (SLSA provenance, verification summary) ignore fields they do not know, as in-toto asks; our own refuse them.
-Building lives in `statements` and `confirmations`, reading in `statement`.
+Standard predicates ignore fields they do not know, as in-toto asks; ours refuse them. Building lives in `statements` and `confirmations`.
 """
 
 from typing import Literal

@@ -21,9 +21,15 @@ AS_DEBUG = {"X-Debug-Token": "a-debug-token-for-tests"}
 @contextmanager
 def serving(settings: Settings, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve the API over these settings, perhaps over TLS; give its address."""
+    with serving_app(uvicorn.Config(create_app(settings), http=HttpProtocol, log_level="warning", lifespan="on"), tls) as url:
+        yield url
+
+
+@contextmanager
+def serving_app(config: uvicorn.Config, tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve what is configured, perhaps over TLS; give its address."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(settings), http=HttpProtocol, log_level="warning", lifespan="on")
         config.load()
         config.ssl = tls
         server = uvicorn.Server(config)

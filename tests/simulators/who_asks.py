@@ -1,9 +1,6 @@
 """The service's own access layers, on a real socket, around one address that answers who asks; no database is needed for it."""
 
-import socket
 import ssl
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +15,7 @@ from aiinfra_core.http_api.access.identity import Identity
 from aiinfra_core.http_api.limits import Limits, SafeHeaders
 from aiinfra_core.http_api.tls import HttpProtocol
 from aiinfra_core.settings import Settings
+from tests.simulators.service import serving_app
 
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For a client that speaks plain HTTP: it has no list of authorities to read, which takes long."""
@@ -43,20 +41,6 @@ def made_app(settings: Settings) -> Starlette:
 @contextmanager
 def asking(settings: Settings, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """Serve `/who` and the always open `/livez`; give the service's address."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(made_app(settings), http=HttpProtocol, log_level="error", proxy_headers=False, lifespan="off")
-        config.load()
-        config.ssl = tls
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            deadline = time.monotonic() + 10
-            while not server.started:
-                assert thread.is_alive() and time.monotonic() < deadline, "the service did not start"
-                time.sleep(0.005)
-            yield f"{'https' if tls else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    config = uvicorn.Config(made_app(settings), http=HttpProtocol, log_level="error", proxy_headers=False, lifespan="off")
+    with serving_app(config, tls) as url:
+        yield url
