@@ -17,7 +17,7 @@ from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import BadInput, EvidenceBroken, Outdated, Unavailable
+from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, Outdated, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.evidence.trust import keys_for
@@ -117,21 +117,16 @@ def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
         return known
     try:
-        _refuse_pruned(settings, artifact)
         recorded.verify(settings, artifact.artifact_uri, artifact.checksum)
         registration = claims.of_registration(artifact, known.training_attestation)
         _expect(settings, Purpose.ARTIFACT, Kept(known.registration_envelope, registration), artifact.created_at)
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
+    except ArtifactMissing as error:
+        return _refuse(settings, known, f"artifact: {_pruned(settings, artifact) or error}")
     except (BadInput, EvidenceBroken) as error:
         return _refuse(settings, known, f"artifact: {error}")
     return known
-
-
-# The promotion is recorded by now: whoever wants to remove the bytes sees it, or had said so before and is seen here.
-def _refuse_pruned(settings: Settings, artifact: Artifact) -> None:
-    with database.autocommit(settings) as connection:
-        tombstones.refuse_pruned(connection, artifact)
 
 
 def _decide(settings: Settings, known: Dossier) -> Dossier:
@@ -141,7 +136,18 @@ def _decide(settings: Settings, known: Dossier) -> Dossier:
     # A no is two moves, decided and rejected, and both are made or neither.
     with (database.autocommit if decision.allowed else database.transaction)(settings) as connection:
         row = promotion_moves.record_decision(connection, known.row, decision, at=_now())
+    if row["decision"] is None and row["status"] == PromotionStatus.REQUESTED:
+        return _refuse(settings, known, f"artifact: {_pruned(settings, known.artifact)}")
     return _moved(known, row)
+
+
+def _pruned(settings: Settings, artifact: Artifact) -> ArtifactMissing | None:
+    try:
+        with database.autocommit(settings) as connection:
+            tombstones.refuse_pruned(connection, artifact)
+    except ArtifactMissing as error:
+        return error
+    return None
 
 
 def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:

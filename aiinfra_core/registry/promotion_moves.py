@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import CTE, Connection, bindparam, exists, literal, select, update
+from sqlalchemy import CTE, ColumnElement, Connection, bindparam, exists, literal, select, update
 from sqlalchemy.sql.dml import ReturningInsert
 
 from aiinfra_core import canonical_json
@@ -22,8 +22,8 @@ from aiinfra_core.registry import attestations, requests
 from aiinfra_core.registry.dossier import Current
 from aiinfra_core.registry.rows import first, full_row, row_by_id
 from aiinfra_core.registry.writes import inserted, inserted_if_new, to_set, told, values
+from aiinfra_core.tables import artifact_tombstones, environment_pointers, model_promotions, request_ids
 from aiinfra_core.tables import attestations as attestations_table
-from aiinfra_core.tables import environment_pointers, model_promotions, request_ids
 
 OPERATION = "promote"
 LOST = "another promotion became current first; look at what is current and ask again"
@@ -33,11 +33,12 @@ Row = Mapping[str, Any]
 Statement = ReturningInsert[tuple[int]]
 
 _UNCHANGED = (model_promotions.c.id == bindparam("promotion")) & (model_promotions.c.updated_at == bindparam("seen_at"))
+_IS_PRUNED = exists().where(artifact_tombstones.c.artifact_id == model_promotions.c.artifact_id)
 _SWAPPED = ("sequence", "promotion_id", "artifact_id", "updated_at")
 
 
-def _changed(*names: str) -> CTE:
-    query = update(model_promotions).where(_UNCHANGED).values(to_set(model_promotions, *names))
+def _changed(*names: str, only: ColumnElement[bool] = _UNCHANGED) -> CTE:
+    query = update(model_promotions).where(only).values(to_set(model_promotions, *names))
     return query.returning(model_promotions.c.id).cte("changed")
 
 
@@ -65,7 +66,8 @@ _SWAP = (
 )
 
 _REQUEST = told(inserted(model_promotions, inserted_if_new(request_ids)))
-_DECIDE = told(_changed("decision", "updated_at"))
+# Whoever wants to remove the bytes of an artifact sees the promotion that is asked for, or has buried it by now and is seen here.
+_DECIDE = told(_changed("decision", "updated_at", only=_UNCHANGED & ~_IS_PRUNED))
 _END = told(_changed("status", "reason", "updated_at"))
 _APPROVE = told(inserted(attestations_table, _changed("status", "manifest", "signature", "signer_id", "updated_at")))
 _APPLY_FIRST = _applied(inserted_if_new(environment_pointers, _READY))
@@ -131,7 +133,7 @@ def asked_before(
 
 
 def record_decision(connection: Connection, row: Row, decision: Decision, *, at: datetime) -> Row:
-    """Keep the gate's whole answer, once; a no ends the promotion."""
+    """Keep the gate's whole answer, once; a no ends the promotion. Where the artifact's bytes were removed nothing is kept."""
     if row["status"] != PromotionStatus.REQUESTED or row["decision"] is not None:
         return row
     text = canonical_json.dumps(decision.model_dump(mode="json", by_alias=True)).decode()
