@@ -314,8 +314,8 @@ def test_a_service_that_cannot_be_reached_is_unavailable(
 ) -> None:
     monkeypatch.setattr(go_service, "_PATIENCE", Patience(timeout_seconds=0.3, attempts=2, backoff_seconds=0.01))
     if behaviour is None:
-        with pytest.raises(Unavailable, match="go service"):
+        with pytest.raises(Unavailable, match="the Go service"):
             imported(settings, unused_url())
         return
-    with scripted_server(behaviour) as server, pytest.raises(Unavailable, match="go service"):
+    with scripted_server(behaviour) as server, pytest.raises(Unavailable, match="the Go service"):
         imported(settings, server.url)
