@@ -8,6 +8,7 @@ import pytest
 
 from aiinfra_core import database
 from aiinfra_core.embedded import postgres, prefect_server
+from tests import factories
 
 pytest_plugins = ["tests.simulators.postgres", "tests.simulators.prefect_api", "tests.simulators.softhsm", "tests.simulators.signers"]
 
@@ -27,3 +28,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     database.close_connections()
     postgres.stop(folder)
     prefect_server.stop(folder)
+
+
+@pytest.fixture
+def code_ref(tmp_path: Path) -> str:
+    """Give a training that scores 0.9, as `PATH@COMMIT`."""
+    return factories.make_training_repository(tmp_path / "code")

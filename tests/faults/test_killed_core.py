@@ -1,9 +1,7 @@
 """A process killed at any call to the database, then run again: same rows, one artifact, one event each."""
 
-import os
 import random
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.tables import metadata, model_artifacts, model_promotions
+from tests.simulators import own_process
 from tests.simulators.own_process import run_until
 from tests.simulators.postgres import made_database
 
@@ -36,12 +35,8 @@ EXPECTED_EVENTS = Counter(
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, str(Path(__file__).with_name("killed_at.py"))]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as process:
+    with own_process.running(Path(__file__).with_name("killed_at.py")) as process:
         yield process
-        assert process.stdin is not None
-        process.stdin.close()
 
 
 @contextmanager
@@ -77,11 +72,8 @@ def _check_done_once(settings: Settings) -> None:
 @pytest.fixture(scope="module")
 def calls(runner: subprocess.Popen[str], postgres_server: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> int:
     """Run the story undisturbed and return how many calls to the database it makes."""
-    with _fresh_place(postgres_server, migrated_template, tmp_path_factory.mktemp("undisturbed")) as settings:
-        done = run_until(runner, settings, 0)
-        assert done["exit"] == 0
-        _check_done_once(settings)
-    return int(done["calls"])
+    place = _fresh_place(postgres_server, migrated_template, tmp_path_factory.mktemp("undisturbed"))
+    return own_process.calls_undisturbed(runner, place, _check_done_once)
 
 
 @pytest.fixture
@@ -89,14 +81,9 @@ def kill_and_run_again(
     runner: subprocess.Popen[str], postgres_server: str, migrated_template: str, tmp_path: Path
 ) -> Callable[[int], None]:
     """Give a function that kills the story at its n-th call to the database, runs it again and checks what is there."""
-
-    def kill(at: int) -> None:
-        with _fresh_place(postgres_server, migrated_template, tmp_path) as settings:
-            assert run_until(runner, settings, at)["signal"] == 9, at
-            assert run_until(runner, settings, 0)["exit"] == 0, at
-            _check_done_once(settings)
-
-    return kill
+    return lambda at: own_process.kill_and_run_again(
+        runner, _fresh_place(postgres_server, migrated_template, tmp_path), _check_done_once, at
+    )
 
 
 @pytest.mark.parametrize("share", [0.02, 0.15, 0.3, 0.45, 0.55, 0.7, 0.85, 1.0])

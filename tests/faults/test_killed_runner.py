@@ -24,7 +24,6 @@ from aiinfra_core import database
 from aiinfra_core.domain.training import JobStatus
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import evaluations, model_artifacts, training_jobs
-from tests import factories
 from tests.simulators import kms_proxy
 from tests.simulators.git_repository import repository
 from tests.simulators.leased_jobs import check_history, ended, get, let_expire, no_lease_left, queue, told, until
@@ -52,11 +51,6 @@ def child() -> Iterator[subprocess.Popen[str]]:
         yield process
         assert process.stdin is not None
         process.stdin.close()
-
-
-@pytest.fixture
-def code_ref(tmp_path: Path) -> str:
-    return factories.make_training_repository(tmp_path / "code")
 
 
 @contextmanager

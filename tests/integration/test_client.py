@@ -53,11 +53,6 @@ def client(settings: Settings) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def code_ref(tmp_path: Path) -> str:
-    return factories.make_training_repository(tmp_path / "code")
-
-
 def registered(client: Client, settings: Settings, folder: Path, content: str = "weights") -> SentArtifact:
     kept = stored(settings, folder, content)
     return client.register(model="rain", artifact_uri=kept["artifactUri"], checksum=kept["checksum"])

@@ -31,11 +31,6 @@ def client(settings: Settings) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def code_ref(tmp_path: Path) -> str:
-    return factories.make_training_repository(tmp_path / "code")
-
-
 def test_a_job_is_run_under_a_lease_that_is_kept_alive_and_ends_in_a_version(
     client: Client, settings: Settings, code_ref: str, tmp_path: Path
 ) -> None:

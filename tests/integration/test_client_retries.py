@@ -1,81 +1,18 @@
 """How the client asks: what is tried again and what never is, how long, and that no secret shows; against scripted servers."""
 
-import logging
 import pickle
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
-from uuid import UUID
+from collections.abc import Callable
 
 import pytest
 
 from aiinfra_core import errors
-from aiinfra_core.client import Client, PromotionUnavailable
+from aiinfra_core.client import PromotionUnavailable
 from aiinfra_core.wire.asking import AskedTraining
 from tests.factories import CONTAINER
 from tests.simulators import scripted_server
-from tests.simulators.scripted_server import Behaviour, Received, after, answers, unused_url
-
-SECRET = "hunter2-hunter2"  # noqa: S105 - it is one of the test's own
-JOB: dict[str, Any] = {
-    "id": "6f1c5f0e-2f5e-4f0a-9b59-0d9f0a3c2f11",
-    "model": "rain",
-    "codeRef": f"https://code.example/rain@{'0' * 40}",
-    "containerDigest": CONTAINER,
-    "entryPoint": None,
-    "hyperparams": {},
-    "datasetRefs": [],
-    "seed": 7,
-    "status": "queued",
-    "requestedBy": "ada",
-    "createdAt": "2026-01-01T00:00:00Z",
-    "updatedAt": "2026-01-01T00:00:00Z",
-    **dict.fromkeys(("startedAt", "finishedAt", "exitCode", "error", "artifactUri", "checksum", "metrics", "attestation", "logUri")),
-    **dict.fromkeys(("digestKind", "sizeBytes", "trainingRecordSha256", "trainingRecordUri")),
-    **dict.fromkeys(("holder", "leaseExpiresAt", "flowRunId", "flowRunUrl")),
-    "attempts": 0,
-    "requestId": "mine",
-    "somethingNewer": 1,
-}
-ARTIFACT = UUID("0b1d2c3e-8d1f-4a39-a3a5-4c5f3c1f7e21")
-PROMOTION: dict[str, Any] = {
-    "id": "0b1d2c3e-8d1f-4a39-a3a5-4c5f3c1f7e22",
-    "artifactId": str(ARTIFACT),
-    "environment": "prod",
-    "status": "rejected",
-    "evaluation": {"quality": 0.9},
-    "promotedBy": "ada",
-    "model": "rain",
-    "evaluationKind": "claimed",
-    "reason": "unavailable:sentinelnet",
-    "sequence": 1,
-    "createdAt": "2026-01-01T00:00:00Z",
-    "updatedAt": "2026-01-01T00:00:00Z",
-    "requestId": "mine",
-    **dict.fromkeys(("sentinelDecision", "promotedAt", "signature", "signerId", "manifest", "follows")),
-}
-SPEC = AskedTraining(code_ref=str(JOB["codeRef"]), container_digest=CONTAINER, seed=7)
-DONE = answers(201, JOB)
-
-
-def tells(status: int, code: str, **more: Any) -> Behaviour:
-    """Tell a problem as the service does."""
-    headers = {"Retry_After": str(more.pop("retry_after"))} if "retry_after" in more else {}
-    problem = {"type": "about:blank", "title": "It", "status": status, "detail": "It is so.", "error": "It is so.", "code": code, **more}
-    return answers(status, problem, **{"Content-Type": "application/problem+json"}, **headers)
-
-
-def client(url: str, **more: Any) -> Client:
-    given: dict[str, Any] = {"token": SECRET, "timeout": 10.0, "deadline": 20.0}
-    return Client(url, **given | more)
-
-
-@contextmanager
-def asked(*script: Behaviour, **more: Any) -> Iterator[tuple[Client, list[Received]]]:
-    """Give a client of a scripted server, and what it was asked."""
-    with scripted_server.scripted_server(*script) as server, client(server.url, **more) as service:
-        yield service, server.requests
+from tests.simulators.scripted_server import Behaviour, after, answers, unused_url
+from tests.simulators.scripted_service import ARTIFACT, DONE, JOB, PROMOTION, SPEC, asked, client, tells
 
 
 @pytest.mark.parametrize(
@@ -223,61 +160,6 @@ def test_a_promotion_that_could_not_be_judged_is_raised_with_what_was_recorded_a
     assert (told.value.part, str(told.value.promotion.id), len(requests)) == ("sentinelnet", PROMOTION["id"], 1)
     copied = pickle.loads(pickle.dumps(told.value))  # noqa: S301 - our own bytes
     assert (copied.part, copied.promotion, str(copied)) == (told.value.part, told.value.promotion, str(told.value))
-
-
-def test_what_was_seen_is_sent_as_if_match_and_names_the_request() -> None:
-    with asked(answers(200, PROMOTION)) as (service, requests):
-        service.promote(ARTIFACT, "prod", evaluation={"quality": 0.9}, expected_sequence=3)
-    sent = requests[0]
-    assert (sent.headers["if-match"], "idempotency-key" in sent.headers) == ('"3"', False)
-    assert sent.json == {"artifactId": str(ARTIFACT), "environment": "prod", "evaluation": {"quality": 0.9}, "requestedBy": None}
-
-
-@pytest.mark.parametrize("token", [{"token": SECRET}, {"token": None, "debug_token": SECRET}])
-def test_the_token_is_sent_and_shows_nowhere(token: dict[str, str | None], caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    with asked(tells(503, "unavailable", retry_after=0), scripted_server.resets, DONE, **token) as (service, requests):
-        service.train(SPEC, request_id="mine")
-        shown = [repr(service), str(vars(service)), repr(service._connection)]
-    sent = [one.headers.get("authorization") or one.headers.get("x-debug-token") for one in requests]
-    assert set(sent) <= {f"Bearer {SECRET}", SECRET}
-    assert len(sent) == 3
-    with client(unused_url(), deadline=0.2, **token) as service, pytest.raises(errors.Unavailable) as gone:
-        service.train(SPEC, request_id="mine")
-    assert SECRET not in "".join([*shown, repr(gone.value), str(gone.value), caplog.text])
-    assert "Trying again" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"token": f"{SECRET} with a space"}, "The token must be"),
-        ({"token": f"{SECRET}\n"}, "The token must be"),
-        ({"token": ""}, "The token must be"),
-        ({"debug_token": "x"}, "not both"),
-        ({"cert": ("/nowhere.pem", "/nowhere.key")}, "client certificate /nowhere.pem"),
-        ({"ca": "/nowhere.pem"}, "CA certificates in /nowhere.pem"),
-    ],
-)
-def test_what_cannot_be_used_is_told_before_anything_is_sent(given: dict[str, Any], said: str) -> None:
-    with pytest.raises(errors.Misconfigured, match=said) as told:
-        client("http://127.0.0.1:9", **given)
-    assert SECRET not in str(told.value)
-
-
-@pytest.mark.parametrize(
-    "url", ["registry.example", f"https://ada:{SECRET}@registry.example", "ftp://registry.example", "https://", "http://x?y=1"]
-)
-def test_an_address_is_a_plain_one(url: str) -> None:
-    with pytest.raises(errors.Misconfigured, match="The service's URL") as told:
-        client(url)
-    assert SECRET not in str(told.value)
-
-
-@pytest.mark.parametrize("key", ["", "a b", "ä", "x" * 129, "line\n"])
-def test_a_request_id_is_short_and_plain(key: str) -> None:
-    with client("http://127.0.0.1:9") as service, pytest.raises(errors.BadInput, match="A request id is"):
-        service.train(SPEC, request_id=key)
 
 
 def test_a_late_answer_within_the_time_is_taken() -> None:

@@ -52,8 +52,7 @@ def _promote(
 
 def _events(settings: Settings) -> list[str]:
     with database.transaction(settings) as tx:
-        waiting = tx.execute(select(func.count()).select_from(audit_outbox)).scalar_one()
-        assert waiting == 0
+        assert tx.execute(select(func.count()).select_from(audit_outbox)).scalar_one() == 0, "events wait"
         return list(tx.execute(select(audit_events.c.event_type).order_by(audit_events.c.seq)).scalars())
 
 
