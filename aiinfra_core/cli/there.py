@@ -30,7 +30,7 @@ class There:
         self._client = client
 
     def now(self) -> datetime:
-        """Return what the service's clock says, to the second."""
+        """Return what the service's clock says."""
         return self._client.clock()
 
     def environments(self) -> Sequence[str]:

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from uuid import UUID
 
-from aiinfra_core.client.answers import not_ours, read
+from aiinfra_core.client.answers import read
 from aiinfra_core.client.calls import BELOW, Calls, query, segment
 from aiinfra_core.client.connection import Question
 from aiinfra_core.wire.reading import (
@@ -21,7 +20,7 @@ from aiinfra_core.wire.reading import (
     SentStatement,
 )
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentModel, SentPromotion
-from aiinfra_core.wire.states import SentHealth, SentReadiness
+from aiinfra_core.wire.states import SentAlive, SentHealth, SentReadiness
 
 
 class Reading(Calls):
@@ -132,17 +131,8 @@ class Reading(Calls):
         return self._read(SentHealth, "/health")
 
     def clock(self) -> datetime:
-        """Return what the service's clock says, to the second.
-
-        Raises:
-            Unavailable: it does not say.
-        """
-        answer = self._connection.ask(Question("GET", "/livez"))
-        read(SentHealth, answer, self._connection.url)
-        try:
-            return parsedate_to_datetime(answer.headers["date"])
-        except (KeyError, ValueError):
-            raise not_ours(self._connection.url, "its answer has no Date") from None
+        """Return what the service's clock says."""
+        return self._read(SentAlive, "/livez").time
 
     def ready(self) -> SentReadiness:
         """Return which of the parts the service needs are there; a service that is not ready is returned too, with its `status`."""

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AwareDatetime, ConfigDict, Field
 
 from aiinfra_core.wire.records import Sent, SentPromotion
 
@@ -30,6 +30,14 @@ class SentHealth(Sent):
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok"}]})
 
     status: Literal["ok"]
+
+
+class SentAlive(SentHealth):
+    """That the process answers, and its clock, exactly: what it says of earlier things can be told from what it just did."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "ok", "time": "2026-03-05T09:30:00.123456Z"}]})
+
+    time: AwareDatetime
 
 
 class SentReadiness(Sent):

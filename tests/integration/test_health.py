@@ -5,6 +5,7 @@ import shutil
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -29,9 +30,10 @@ def _ready(url: str) -> tuple[int, dict[str, str]]:
 def test_health_and_life_need_nothing_and_nobody(settings: Settings) -> None:
     nowhere = settings.model_copy(update={"database_url": SecretStr("postgresql://u:hunter2@127.0.0.1:1/none"), "public_reads": False})
     with serving(nowhere) as url:
-        for path in ("/health", "/livez"):
-            answer = httpx.get(url + path)
-            assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        answer = httpx.get(f"{url}/health")
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+        before, alive, after = datetime.now(UTC), httpx.get(f"{url}/livez").json(), datetime.now(UTC)
+        assert alive["status"] == "ok" and before <= datetime.fromisoformat(alive["time"]) <= after
         code, parts = _ready(url)
         assert (code, parts["database"], parts["migrations"], parts["signer"], parts["store"]) == (
             503,

@@ -1,12 +1,13 @@
 """`/health`, `/livez` and `/readyz`: for those who start, stop and watch the service; everybody may ask, and nobody waits long."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from aiinfra_core.http_api.readiness import OK, Readiness
 from aiinfra_core.http_api.strict_json import StrictRoute
-from aiinfra_core.wire.states import SentHealth, SentReadiness
+from aiinfra_core.wire.states import SentAlive, SentHealth, SentReadiness
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
 
@@ -20,10 +21,11 @@ async def health() -> Response:
     return Response(_ALIVE, media_type="application/json")
 
 
-@router.get("/livez", response_model=SentHealth)
+@router.get("/livez", response_model=SentAlive)
 async def livez() -> Response:
-    """Tell that the process answers; whoever gets no answer should start it again."""
-    return Response(_ALIVE, media_type="application/json")
+    """Tell that the process answers, and its clock; whoever gets no answer should start it again."""
+    body = SentAlive(status="ok", time=datetime.now(UTC))
+    return Response(body.model_dump_json(), 200, {"Cache-Control": "no-store"}, media_type="application/json")
 
 
 @router.get("/readyz", response_model=SentReadiness, responses=_NOT_READY)
