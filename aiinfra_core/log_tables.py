@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text, Uuid
 
-from aiinfra_core.tables import MOMENT, ExactJson, metadata, required
+from aiinfra_core.columns import MOMENT, ExactJson, metadata, required
 
 audit_outbox = Table(
     "audit_outbox",

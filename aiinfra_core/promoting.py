@@ -11,19 +11,17 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
-from aiinfra_core import canonical_json, checksums, database, evaluating, measurements
+from aiinfra_core import agreeing, canonical_json, checksums, database, deciding, evaluating, measurements
 from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
-from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus
+from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus, Stage
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, Outdated, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.keys import audit_signer, configured_signer, trust_of
-from aiinfra_core.policy import gate
-from aiinfra_core.policy.question import Question
 from aiinfra_core.registry import dossier, evidence, promotion_moves, tombstones
 from aiinfra_core.registry.dossier import Current, Dossier
 from aiinfra_core.registry.evidence import Kept
@@ -132,7 +130,7 @@ def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
 def _decide(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
         return known
-    decision = gate.decide(settings, _question(known.promotion, known.artifact))
+    decision = deciding.decide(settings, known, Stage.REQUEST)
     # A no is two moves, decided and rejected, and both are made or neither.
     with (database.autocommit if decision.allowed else database.transaction)(settings) as connection:
         row = promotion_moves.record_decision(connection, known.row, decision, at=_now())
@@ -157,26 +155,55 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
     at = _now()
     try:
         known = _with_evaluation(settings, known)
-        payload = claims.of_promotion(known.promotion, known.artifact, known.input_attestations, at)
+        waits = agreeing.waits_for(settings, known.promotion, at)
+        asked = known.promotion.model_copy(update={"approvals_required": waits and waits.approvals})
+        payload = claims.of_promotion(asked, known.artifact, known.input_attestations, at)
         with measurements.manifest_signature():
             manifest = attest(payload, configured_signer(settings, Purpose.PROMOTION, known.promotion.environment))
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
     with database.autocommit(settings) as connection:
-        row = promotion_moves.approve(connection, known.row, manifest, at=at)
+        row = promotion_moves.sign(connection, known.row, manifest, waits, at=at)
     if row["manifest"] != manifest.digest:
         return _load(settings, row["id"])
     return replace(known, row=row, manifest_envelope=manifest.envelope)
 
 
 def _apply(settings: Settings, known: Dossier) -> Dossier:
+    if known.promotion.status is PromotionStatus.PENDING_APPROVAL:
+        known = _agree(settings, known)
     if known.promotion.status is PromotionStatus.APPROVED:
         known = _apply_verified(settings, known)
     keep_up(settings)
     return known
 
 
+# Whoever waited long is judged again: what was asked for may be forbidden by now.
+def _agree(settings: Settings, known: Dossier) -> Dossier:
+    if known.row["pending_until"] <= _now():
+        return _expire(settings, known, "nobody else agreed in time")
+    if agreeing.missing(settings, known, _now()):
+        return known
+    decision = deciding.decide(settings, known, Stage.APPLY)
+    if decision.unavailable:
+        raise Unavailable(decision.source, f"{decision.reason} The promotion still waits; the same command goes on.")
+    with database.transaction(settings) as tx:
+        move = (
+            promotion_moves.agree(tx, known.row, at=_now())
+            if decision.allowed
+            else promotion_moves.refuse(tx, known.row, decision, at=_now())
+        )
+    return _moved(known, move)
+
+
+def _expire(settings: Settings, known: Dossier, reason: str) -> Dossier:
+    with database.autocommit(settings) as connection:
+        return _moved(known, promotion_moves.expire(connection, known.row, reason, at=_now()))
+
+
 def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
+    if known.promotion.approvals_required and (missing := agreeing.missing(settings, known, _now())):
+        return _expire(settings, known, f"an approval as {', '.join(missing)} no longer counted when it was to be applied")
     try:
         kept = evidence.of_promotion(known)
         _expect(settings, Purpose.PROMOTION, kept, known.row["updated_at"], known.promotion.environment)
@@ -217,21 +244,6 @@ def _default_request_id(artifact: Artifact, environment: str, evaluation: Judged
 def _load(settings: Settings, promotion_id: UUID) -> Dossier:
     with database.autocommit(settings) as connection:
         return dossier.of_promotion(connection, promotion_id)
-
-
-def _question(promotion: Promotion, artifact: Artifact) -> Question:
-    return Question(
-        request_id=str(promotion.id),
-        actor=promotion.requested_by,
-        artifact_id=artifact.id,
-        model=artifact.model,
-        version=artifact.version,
-        digest=artifact.checksum,
-        environment=promotion.environment,
-        evaluation=promotion.evaluation,
-        promotion_id=promotion.id,
-        manifest_signature_id=artifact.manifest_signature_id,
-    )
 
 
 def _with_evaluation(settings: Settings, known: Dossier) -> Dossier:

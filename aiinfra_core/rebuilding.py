@@ -32,6 +32,7 @@ from aiinfra_core.audit_log import checkpoints, tiles
 from aiinfra_core.audit_log.delivering import archive_reading, progress, sinks
 from aiinfra_core.audit_log.delivering.archive import PARALLEL
 from aiinfra_core.audit_log.delivering.values import named_in
+from aiinfra_core.columns import metadata
 from aiinfra_core.domain.trust import Purpose, Trust
 from aiinfra_core.errors import BadInput, Conflict, EvidenceBroken, NotFound
 from aiinfra_core.evidence import checkpoint, dsse, entry, statement
@@ -43,7 +44,7 @@ from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.registry import restoring, tombstones
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.public_key import PublicKey
-from aiinfra_core.tables import metadata, model_artifacts, training_jobs
+from aiinfra_core.tables import model_artifacts, training_jobs
 
 BATCH = 256
 

@@ -98,6 +98,8 @@ class Settings(BaseSettings):
     evaluation_signer_uri: str | None = None
     promotion_signer_uri: str | None = None
     audit_signer_uri: str | None = None
+    approval_signer_uri: str | None = None  # an approver's own key, where they type; never the service's
+    vouching_signer_uri: str | None = None  # the service's, for approvals of people it knows by their identity provider
     signer_key_b64: SecretStr | None = None
     signer_id: str | None = None
     kms_endpoint: str | None = None
@@ -157,6 +159,15 @@ class Settings(BaseSettings):
     sentinel_url: str | None = None
     sentinel_timeout_seconds: float = Field(default=5.0, gt=0)
     min_promo_score: float = Field(default=0.8, allow_inf_nan=False)
+    policy: str | None = None  # a name in deployments/policies, or the path of a YAML file
+    policy_seconds: float = Field(default=1.0, gt=0, le=60)
+    public_url: str | None = None  # where people reach the service: links to approval pages begin with it
+    notify_url: SecretStr | None = None
+    notify_secret: SecretStr | None = None
+    notify_events: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    notify_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)] = ()
+    scan: bool = True
+    scan_seconds: float = Field(default=120.0, gt=0, le=3600)
 
     training_timeout_seconds: float = Field(default=3600.0, gt=0)
     training_attempts: int = Field(default=3, gt=0)

@@ -1,40 +1,11 @@
-"""The tables as SQLAlchemy Core sees them; `sql/schema.sql` is the truth, and a test proves that both agree.
+"""The tables of the registry as SQLAlchemy Core sees them; `sql/schema.sql` is the truth, and a test proves that both agree.
 
-JSON columns are read and written as their exact text, because that text is what evidence was made from.
+Those of the log are in `log_tables`, those that only say how far work has come in `work_tables`.
 """
 
-from typing import Any
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, Uuid
 
-from sqlalchemy import BigInteger, Boolean, Column, ColumnElement, DateTime, Double, Integer, LargeBinary, MetaData, Table, Text, Uuid, cast
-from sqlalchemy.dialects import postgresql
-from sqlalchemy.types import TypeDecorator
-
-
-class ExactJson(TypeDecorator[str]):
-    """A `json` column whose text comes back byte for byte."""
-
-    impl = postgresql.JSON
-    cache_ok = True
-
-    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        """Read the stored text, not a parsed value."""
-        return cast(column, Text)
-
-    def bind_processor(self, dialect: Any) -> None:
-        """Leave the text alone on the way in; Postgres checks that it is JSON and keeps it as it is."""
-
-    def result_processor(self, dialect: Any, coltype: Any) -> None:
-        """Leave the text alone on the way out."""
-
-
-metadata = MetaData()
-MOMENT = DateTime(timezone=True)
-
-
-def required(name: str, kind: Any, **options: Any) -> Column[Any]:
-    """Return a column that always has a value."""
-    return Column(name, kind, nullable=False, **options)
-
+from aiinfra_core.columns import MOMENT, ExactJson, metadata, required
 
 request_ids = Table(
     "request_ids",
@@ -128,6 +99,8 @@ evaluations = Table(
     required("attestation", Text),
     required("recorded_by", Text),
     required("created_at", MOMENT),
+    Column("spec", ExactJson),
+    Column("spec_digest", Text),
 )
 
 model_promotions = Table(
@@ -153,6 +126,8 @@ model_promotions = Table(
     required("created_at", MOMENT),
     required("updated_at", MOMENT),
     Column("applied_at", MOMENT),
+    Column("approvals_required", ExactJson),
+    Column("pending_until", MOMENT),
 )
 
 environment_pointers = Table(
@@ -163,18 +138,6 @@ environment_pointers = Table(
     required("sequence", BigInteger),
     required("promotion_id", Uuid),
     required("artifact_id", Uuid),
-    required("updated_at", MOMENT),
-)
-
-job_leases = Table(
-    "job_leases",
-    metadata,
-    Column("job_id", Uuid, primary_key=True),
-    required("attempts", Integer),
-    Column("holder", Text),
-    Column("token_digest", Text),
-    Column("expires_at", MOMENT),
-    Column("flow_run_id", Uuid),
     required("updated_at", MOMENT),
 )
 
@@ -218,25 +181,81 @@ artifact_tombstones = Table(
     required("created_at", MOMENT),
 )
 
-search_terms = Table(
-    "search_terms",
+policies = Table(
+    "policies",
     metadata,
-    Column("term", LargeBinary, primary_key=True),
-    Column("created_at", MOMENT, primary_key=True),
-    Column("artifact_id", Uuid, primary_key=True),
-    Column("source_id", Uuid, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    required("name", Text),
+    required("version", Text),
+    required("document", ExactJson),
+    required("created_at", MOMENT),
 )
 
-search_metrics = Table(
-    "search_metrics",
+policy_decisions = Table(
+    "policy_decisions",
     metadata,
-    Column("artifact_id", Uuid, primary_key=True),
-    Column("metric", Text, primary_key=True),
-    required("value", Double),
-    required("model", Text),
-    required("measured", Boolean),
-    required("evaluated_at", MOMENT),
-    required("evaluation_id", Uuid),
+    Column("id", Uuid, primary_key=True),
+    required("promotion_id", Uuid),
+    required("gate", Text),
+    required("stage", Text),
+    required("allowed", Boolean),
+    required("decision", ExactJson),
+    Column("inputs", ExactJson),
+    required("created_at", MOMENT),
+)
+
+reproductions = Table(
+    "reproductions",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    required("artifact_id", Uuid),
+    required("request_id", Text),
+    required("outcome", Text),
+    Column("reproduced_checksum", Text),
+    required("report", ExactJson),
+    required("attestation", Text),
+    required("reproduced_by", Text),
+    required("started_at", MOMENT),
+    required("finished_at", MOMENT),
+    required("created_at", MOMENT),
+)
+
+artifact_scans = Table(
+    "artifact_scans",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    required("artifact_id", Uuid),
+    required("scanner", Text),
+    required("verdict", Text),
+    required("findings", ExactJson),
+    required("attestation", Text),
+    required("scanned_by", Text),
+    required("created_at", MOMENT),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    required("promotion_id", Uuid),
+    required("manifest", Text),
+    required("approver", Text),
+    required("means", Text),
+    required("roles", ExactJson),
+    Column("comment", Text),
+    required("attestation", Text),
+    required("expires_at", MOMENT),
+    required("created_at", MOMENT),
+)
+
+approval_withdrawals = Table(
+    "approval_withdrawals",
+    metadata,
+    Column("approval_id", Uuid, primary_key=True),
+    Column("reason", Text),
+    required("attestation", Text),
+    required("withdrawn_by", Text),
+    required("created_at", MOMENT),
 )
 
 STATE_TABLES: tuple[Table, ...] = (
@@ -250,5 +269,11 @@ STATE_TABLES: tuple[Table, ...] = (
     model_cards,
     imports,
     artifact_tombstones,
+    policies,
+    policy_decisions,
+    reproductions,
+    artifact_scans,
+    approvals,
+    approval_withdrawals,
 )
 """Whose rows events tell of; in this order a row is there before the rows that name it."""

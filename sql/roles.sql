@@ -28,7 +28,7 @@ GRANT SELECT, INSERT ON attestations, training_jobs, models, model_artifacts, ev
 GRANT UPDATE (status, updated_at, started_at, finished_at, exit_code, error, artifact_uri, digest_kind, checksum, size_bytes, metrics,
   training_record_sha256, training_record_uri, log_uri, attestation) ON training_jobs TO aiinfra_app;
 GRANT UPDATE (last_version) ON models TO aiinfra_app;
-GRANT UPDATE (status, decision, reason, manifest, signature, signer_id, updated_at, applied_at) ON model_promotions TO aiinfra_app;
+GRANT UPDATE (status, decision, reason, manifest, signature, signer_id, updated_at, applied_at, approvals_required, pending_until) ON model_promotions TO aiinfra_app;
 GRANT UPDATE (sequence, promotion_id, artifact_id, updated_at) ON environment_pointers TO aiinfra_app;
 GRANT SELECT, INSERT ON audit_checkpoints TO aiinfra_app;
 GRANT SELECT, INSERT ON audit_tiles TO aiinfra_app;
@@ -36,5 +36,6 @@ GRANT UPDATE (hashes) ON audit_tiles TO aiinfra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON audit_deliveries, audit_dead_letters TO aiinfra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_leases TO aiinfra_app;
 GRANT SELECT, INSERT ON model_cards, imports, artifact_tombstones TO aiinfra_app;
+GRANT SELECT, INSERT ON policies, policy_decisions, reproductions, artifact_scans, approvals, approval_withdrawals TO aiinfra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON search_terms, search_metrics TO aiinfra_app;
 GRANT SELECT ON search_inputs, search_scores TO aiinfra_app;

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_core import database
+from aiinfra_core import database, log_tables, tables, work_tables
 from aiinfra_core.embedded import postgres, prefect_server
 from tests import factories
 
 pytest_plugins = ["tests.simulators.postgres", "tests.simulators.prefect_api", "tests.simulators.softhsm", "tests.simulators.signers"]
 
+_ALL_TABLES = (tables, log_tables, work_tables)  # those of a module nobody imported are not in the metadata
 _SETTINGS = ("AI_INFRA_", "AWS_", "BAO_", "REQUIRE_", "VAULT_", "XDG_")
 
 

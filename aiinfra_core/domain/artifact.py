@@ -80,10 +80,14 @@ class JudgedEvaluation(Record):
     metrics: dict[str, Any]
     digest: Sha256
     attestation: Sha256 | None = None
+    spec_digest: Sha256 | None = None
 
 
 class Evaluation(Record):
-    """How an artifact scored, kept with its signed statement; metrics are as measured or as they were claimed."""
+    """How an artifact scored, kept with its signed statement; metrics are as measured or as they were claimed.
+
+    `spec` is what was run to measure it; None where the training itself measured it, or somebody claimed it.
+    """
 
     id: UUID
     artifact_id: UUID
@@ -93,3 +97,5 @@ class Evaluation(Record):
     attestation: Sha256 | None
     recorded_by: Actor
     created_at: datetime
+    spec: dict[str, Any] | None = None
+    spec_digest: Sha256 | None = None

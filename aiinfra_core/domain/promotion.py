@@ -13,6 +13,22 @@ from aiinfra_core.domain.artifact import EvaluationKind
 from aiinfra_core.domain.record import MAX_JSON_DEPTH, Actor, JsonObject, Name, Record, RequestId, Sha256
 
 
+class Part(StrEnum):
+    """Who somebody was in the way of a model; duties are kept apart by these."""
+
+    TRAINER = "trainer"
+    REGISTRAR = "registrar"
+    EVALUATOR = "evaluator"
+    REQUESTER = "requester"
+
+
+class Stage(StrEnum):
+    """When a gate is asked: for each promotion once, and again before one that waited for people is applied."""
+
+    REQUEST = "request"
+    APPLY = "apply"
+
+
 class PromotionStatus(StrEnum):
     """Where a promotion stands."""
 
@@ -21,23 +37,27 @@ class PromotionStatus(StrEnum):
     APPROVED = "approved"
     APPLIED = "applied"
     REJECTED = "rejected"
+    QUARANTINED = "quarantined"
+    REMEDIATION = "remediation"
     EXPIRED = "expired"
     SUPERSEDED = "superseded"
     ROLLED_BACK = "rolled_back"
 
 
+REFUSED = frozenset({PromotionStatus.REJECTED, PromotionStatus.QUARANTINED, PromotionStatus.REMEDIATION})
+"""A gate's no: a plain one, the artifact is to be kept away from everything, or something about it is to be mended first."""
 ALLOWED_MOVES: dict[PromotionStatus, frozenset[PromotionStatus]] = {
     PromotionStatus.REQUESTED: frozenset(
-        {PromotionStatus.PENDING_APPROVAL, PromotionStatus.APPROVED, PromotionStatus.REJECTED, PromotionStatus.SUPERSEDED}
+        {PromotionStatus.PENDING_APPROVAL, PromotionStatus.APPROVED, PromotionStatus.SUPERSEDED, *REFUSED}
     ),
-    PromotionStatus.PENDING_APPROVAL: frozenset(
-        {PromotionStatus.APPROVED, PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED}
-    ),
+    PromotionStatus.PENDING_APPROVAL: frozenset({PromotionStatus.APPROVED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, *REFUSED}),
     PromotionStatus.APPROVED: frozenset(
         {PromotionStatus.APPLIED, PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED}
     ),
     PromotionStatus.APPLIED: frozenset({PromotionStatus.ROLLED_BACK}),
     PromotionStatus.REJECTED: frozenset(),
+    PromotionStatus.QUARANTINED: frozenset(),
+    PromotionStatus.REMEDIATION: frozenset(),
     PromotionStatus.EXPIRED: frozenset(),
     PromotionStatus.SUPERSEDED: frozenset(),
     PromotionStatus.ROLLED_BACK: frozenset(),
@@ -72,10 +92,19 @@ class PromotionRequest(Record):
     )
 
 
-class Decision(Record):
-    """What the gate said, whole: `answer` is the body as it came, `source` who gave it.
+class Conditions(Record):
+    """What else a yes of the local policy asks for: so many owners of each role, in time, and none of them `approver_is_not`."""
 
-    `unavailable` is true when no answer could be had; `allowed` is then false.
+    approvals: dict[Name, Annotated[int, Field(ge=1, le=100)]] = Field(default_factory=dict)
+    pending_hours: float = Field(default=72, gt=0, le=8784, allow_inf_nan=False)
+    approval_hours: float = Field(default=168, gt=0, le=8784, allow_inf_nan=False)
+    approver_is_not: tuple[Part, ...] = ()
+
+
+class Decision(Record):
+    """What a gate said, whole: `answer` is the body as it came, `source` who gave it.
+
+    `unavailable` is true when no answer could be had; `allowed` is then false. `conditions` come from the local policy alone.
     """
 
     allowed: bool
@@ -88,6 +117,7 @@ class Decision(Record):
     policy_digest: Sha256 | None = None
     unavailable: bool = False
     answer: dict[str, Any] | None = None
+    conditions: Conditions | None = None
 
 
 class Promotion(Record):
@@ -113,6 +143,8 @@ class Promotion(Record):
     created_at: datetime
     updated_at: datetime
     applied_at: datetime | None
+    approvals_required: dict[str, int] | None = None
+    pending_until: datetime | None = None
 
 
 class Pointer(Record):

@@ -12,12 +12,16 @@ LogOrigin = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/
 
 
 class Purpose(StrEnum):
-    """What a key may sign: training and registration; evaluation and reproduction; promotion; approval; audit events and checkpoints."""
+    """What a key may sign: training, registration, scans; evaluation, reproduction; promotion; approval; audit events, checkpoints.
+
+    With `vouching` it signs approvals of people whom a service knew by their identity provider: their word, passed on.
+    """
 
     ARTIFACT = "artifact"
     EVALUATION = "evaluation"
     PROMOTION = "promotion"
     APPROVAL = "approval"
+    VOUCHING = "vouching"
     AUDIT = "audit"
 
 

@@ -88,6 +88,7 @@ def of_promotion(promotion: Promotion, artifact: Artifact, input_attestations: S
         policy_digest=promotion.decision.policy_digest,
         input_attestations=input_attestations,
         verified_at=verified_at,
+        approvals_required=promotion.approvals_required,
     )
 
 

@@ -136,7 +136,10 @@ class Evaluation(Own):
 
 
 class PromotionExtension(Own):
-    """What the verification summary has no words for: who asked, who agreed, and which promotion this one follows."""
+    """What the verification summary has no words for: who asked, which promotion this one follows, and who has to agree.
+
+    `approvals_required` (role -> how many owners) is only there where somebody has to; they agree to this very statement, later.
+    """
 
     promotion_id: str
     environment: str
@@ -145,6 +148,7 @@ class PromotionExtension(Own):
     requested_by: str
     approvers: tuple[str, ...]
     rollback: StrictBool
+    approvals_required: dict[str, StrictInt] | None = None
 
 
 class Policy(Standard):

@@ -142,6 +142,7 @@ def promotion(
     verified_at: datetime,
     approvers: Sequence[str] = (),
     rollback: bool = False,
+    approvals_required: Mapping[str, int] | None = None,
 ) -> bytes:
     """State that an artifact may become current in an environment: SLSA verification summary v1, the promotion manifest.
 
@@ -160,6 +161,7 @@ def promotion(
         verified_at: when the gate said yes.
         approvers: who agreed.
         rollback: whether this goes back to an earlier artifact.
+        approvals_required: role -> how many owners have to agree to this statement before it may be applied; None for nobody.
 
     Raises:
         BadInput: the statement would be too long to sign, or a value is not what it must be.
@@ -181,6 +183,7 @@ def promotion(
             "requestedBy": requested_by,
             "approvers": list(approvers),
             "rollback": rollback,
+            **({"approvalsRequired": dict(approvals_required)} if approvals_required else {}),
         },
     }
     return signable(write(subject, shapes.PROMOTION, predicate))

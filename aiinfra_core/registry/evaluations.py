@@ -24,7 +24,8 @@ def record(connection: Connection, artifact: Artifact, evaluation: Evaluation, a
     """Keep a signed evaluation; the same one (by digest) is kept once, the first time it came."""
     at = evaluation.created_at
     text = canonical_json.dumps(evaluation.metrics).decode()
-    row = full_row(evaluations, **{**evaluation.model_dump(), "metrics": text, "attestation": attestation.digest})
+    spec = None if evaluation.spec is None else canonical_json.dumps(evaluation.spec).decode()
+    row = full_row(evaluations, **{**evaluation.model_dump(), "metrics": text, "spec": spec, "attestation": attestation.digest})
     statement = attestations.row_of(attestation, at)
     tell = event(
         "evaluation.recorded",
@@ -62,4 +63,5 @@ def _or_none(row: Mapping[str, Any] | None) -> Evaluation | None:
 
 
 def _evaluation(row: Mapping[str, Any]) -> Evaluation:
-    return Evaluation(**{**row, "metrics": canonical_json.loads(row["metrics"])})
+    spec = None if row["spec"] is None else canonical_json.loads(row["spec"])
+    return Evaluation(**{**row, "metrics": canonical_json.loads(row["metrics"]), "spec": spec})

@@ -22,7 +22,8 @@ from aiinfra_core.domain.training import JobStatus, Lease, TrainingJob
 from aiinfra_core.errors import Conflict, Forbidden
 from aiinfra_core.registry import jobs
 from aiinfra_core.registry.rows import first
-from aiinfra_core.tables import job_leases, training_jobs
+from aiinfra_core.tables import training_jobs
+from aiinfra_core.work_tables import job_leases
 
 SYSTEM = "ai-infra"
 """The actor of what happens because somebody is gone."""

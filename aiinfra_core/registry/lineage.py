@@ -12,7 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Text, cast, func, literal, lit
 
 from aiinfra_core.registry import as_sent
 from aiinfra_core.registry.artifacts import FOUND_BY, find_row
-from aiinfra_core.tables import artifact_tombstones, evaluations, imports, job_leases, model_artifacts, model_promotions, training_jobs
+from aiinfra_core.tables import artifact_tombstones, evaluations, imports, model_artifacts, model_promotions, training_jobs
+from aiinfra_core.work_tables import job_leases
 
 MOST_SHOWN = 200
 _LIMIT = literal(MOST_SHOWN + 1, literal_execute=True)

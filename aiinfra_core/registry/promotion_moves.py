@@ -5,6 +5,7 @@ the row as it is afterwards. A caller whose row is out of date changes nothing a
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -27,7 +28,17 @@ from aiinfra_core.tables import attestations as attestations_table
 
 OPERATION = "promote"
 LOST = "another promotion became current first; look at what is current and ask again"
-OPEN = (PromotionStatus.REQUESTED, PromotionStatus.APPROVED)
+OPEN = (PromotionStatus.REQUESTED, PromotionStatus.PENDING_APPROVAL, PromotionStatus.APPROVED)
+_NO = {"quarantine": PromotionStatus.QUARANTINED, "remediate": PromotionStatus.REMEDIATION}
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What a promotion waits for: role -> how many owners have to agree, and until when it may wait."""
+
+    approvals: Mapping[str, int]
+    until: datetime
+
 
 Row = Mapping[str, Any]
 Statement = ReturningInsert[tuple[int]]
@@ -69,7 +80,9 @@ _REQUEST = told(inserted(model_promotions, inserted_if_new(request_ids)))
 # Whoever wants to remove the bytes of an artifact sees the promotion that is asked for, or has buried it by now and is seen here.
 _DECIDE = told(_changed("decision", "updated_at", only=_UNCHANGED & ~_IS_PRUNED))
 _END = told(_changed("status", "reason", "updated_at"))
-_APPROVE = told(inserted(attestations_table, _changed("status", "manifest", "signature", "signer_id", "updated_at")))
+_SIGNED = ("status", "manifest", "signature", "signer_id", "updated_at", "approvals_required", "pending_until")
+_SIGN = told(inserted(attestations_table, _changed(*_SIGNED)))
+_AGREE = told(_changed("status", "updated_at"))
 _APPLY_FIRST = _applied(inserted_if_new(environment_pointers, _READY))
 _APPLY_NEXT = _applied(_SWAP)
 
@@ -140,10 +153,24 @@ def record_decision(connection: Connection, row: Row, decision: Decision, *, at:
     decided = _move(connection, _DECIDE, row, "policy.decision", at, {"decision": text})
     if decided is None or decision.allowed:
         return decided or _as_it_stands(connection, row)
-    return reject(connection, decided, decision.reason, unavailable="sentinelnet" if decision.unavailable else None, at=at)
+    return refuse(connection, decided, decision, at=at)
 
 
-def reject(connection: Connection, row: Row, reason: str, *, unavailable: str | None = None, at: datetime) -> Row:
+def refuse(connection: Connection, row: Row, decision: Decision, *, at: datetime) -> Row:
+    """End a promotion with a gate's no: rejected, quarantined or to be mended first, as the gate said."""
+    status = _NO.get(decision.decision or "", PromotionStatus.REJECTED)
+    return reject(connection, row, decision.reason, unavailable=decision.source if decision.unavailable else None, at=at, status=status)
+
+
+def reject(
+    connection: Connection,
+    row: Row,
+    reason: str,
+    *,
+    unavailable: str | None = None,
+    at: datetime,
+    status: PromotionStatus = PromotionStatus.REJECTED,
+) -> Row:
     """End a promotion with a no and its reason.
 
     With `unavailable` (the part that could not be reached) the request may be asked again under the same id.
@@ -151,26 +178,45 @@ def reject(connection: Connection, row: Row, reason: str, *, unavailable: str | 
     if row["status"] not in OPEN:
         return row
     said = f"unavailable:{unavailable} {reason}" if unavailable else reason
-    rejected = _move(connection, _END, row, "promotion.rejected", at, {"status": PromotionStatus.REJECTED, "reason": said})
+    rejected = _move(connection, _END, row, "promotion.rejected", at, {"status": status, "reason": said})
     if rejected and unavailable:
         requests.release(connection, OPERATION, row["id"])
     return rejected or _as_it_stands(connection, row)
 
 
-def approve(connection: Connection, row: Row, manifest: Attestation, *, at: datetime) -> Row:
-    """Attach the signed manifest of an allowed promotion, once."""
+def sign(connection: Connection, row: Row, manifest: Attestation, waits: Waits | None, *, at: datetime) -> Row:
+    """Attach the signed manifest of an allowed promotion, once: it is approved with that, or waits for people."""
     if row["status"] != PromotionStatus.REQUESTED:
         return row
     statement = attestations.row_of(manifest, at)
     changes = {
-        "status": PromotionStatus.APPROVED,
+        "status": PromotionStatus.PENDING_APPROVAL if waits else PromotionStatus.APPROVED,
         "manifest": manifest.digest,
         "signature": manifest.signature,
         "signer_id": manifest.signer_id,
+        "approvals_required": canonical_json.dumps(waits.approvals).decode() if waits else None,
+        "pending_until": waits.until if waits else None,
     }
     digests = {"manifest": manifest.digest}
-    approved = _move(connection, _APPROVE, row, "promotion.approved", at, changes, digests, attestations=statement)
-    return approved or _as_it_stands(connection, row)
+    tell = "promotion.pending" if waits else "promotion.approved"
+    signed = _move(connection, _SIGN, row, tell, at, changes, digests, attestations=statement)
+    return signed or _as_it_stands(connection, row)
+
+
+def agree(connection: Connection, row: Row, *, at: datetime) -> Row:
+    """Note that everybody agreed who had to; whoever withdraws in this moment changed the row, and then nothing is noted."""
+    if row["status"] != PromotionStatus.PENDING_APPROVAL:
+        return row
+    agreed = _move(connection, _AGREE, row, "promotion.approved", at, {"status": PromotionStatus.APPROVED}, {"manifest": row["manifest"]})
+    return agreed or _as_it_stands(connection, row)
+
+
+def expire(connection: Connection, row: Row, reason: str, *, at: datetime) -> Row:
+    """End a promotion that waited for people, or was applied too late for their approvals to count."""
+    if row["status"] not in (PromotionStatus.PENDING_APPROVAL, PromotionStatus.APPROVED):
+        return row
+    expired = _move(connection, _END, row, "promotion.expired", at, {"status": PromotionStatus.EXPIRED, "reason": reason})
+    return expired or _as_it_stands(connection, row)
 
 
 def apply(connection: Connection, row: Row, *, at: datetime) -> Row:

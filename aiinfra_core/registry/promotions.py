@@ -44,4 +44,5 @@ def pointers(tx: Connection) -> list[Pointer]:
 def promotion_from(row: Mapping[str, Any]) -> Promotion:
     """Return the record of a row."""
     decision = None if row["decision"] is None else Decision(**canonical_json.loads(row["decision"]))
-    return Promotion(**{**row, "evaluation": canonical_json.loads(row["evaluation"]), "decision": decision})
+    required = None if row["approvals_required"] is None else canonical_json.loads(row["approvals_required"])
+    return Promotion(**{**row, "evaluation": canonical_json.loads(row["evaluation"]), "decision": decision, "approvals_required": required})

@@ -35,7 +35,20 @@ CHANGING: dict[str, frozenset[str]] = {
         ]
     ),
     "models": frozenset({"last_version"}),
-    "model_promotions": frozenset(["status", "decision", "reason", "manifest", "signature", "signer_id", "updated_at", "applied_at"]),
+    "model_promotions": frozenset(
+        [
+            "status",
+            "decision",
+            "reason",
+            "manifest",
+            "signature",
+            "signer_id",
+            "updated_at",
+            "applied_at",
+            "approvals_required",
+            "pending_until",
+        ]
+    ),
     "environment_pointers": frozenset(["sequence", "promotion_id", "artifact_id", "updated_at"]),
 }
 _TABLES = {table.name: table for table in STATE_TABLES}

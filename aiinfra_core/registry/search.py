@@ -13,7 +13,8 @@ from sqlalchemy import ColumnElement, Table, bindparam, exists, select
 from aiinfra_core import checksums
 from aiinfra_core.registry import as_sent
 from aiinfra_core.registry.listing import CREATED_AFTER, CREATED_BEFORE, Listing, Walk, created
-from aiinfra_core.tables import model_artifacts, model_promotions, search_metrics, search_terms
+from aiinfra_core.tables import model_artifacts, model_promotions
+from aiinfra_core.work_tables import search_metrics, search_terms
 
 TERMS = {"environment": "environment", "code_ref": "codeRef", "dataset": "dataset", "status": "status"}
 """Filters of artifacts that are answered from `search_terms`, and the kind of their terms."""

@@ -11,8 +11,8 @@ from sqlalchemy import CTE, Column, ColumnElement, Connection, CursorResult, Sel
 from sqlalchemy.dialects.postgresql import JSON, Insert, insert, psycopg
 from sqlalchemy.sql.dml import ReturningInsert
 
+from aiinfra_core.columns import ExactJson
 from aiinfra_core.log_tables import audit_outbox
-from aiinfra_core.tables import ExactJson
 
 
 def inserted(table: Table, after: CTE, **known: ColumnElement[Any]) -> CTE:

@@ -9,8 +9,9 @@ import pytest
 from sqlalchemy import func, select
 
 from aiinfra_core import database
+from aiinfra_core.columns import metadata
 from aiinfra_core.embedded.defaults import current_settings
-from aiinfra_core.tables import metadata, model_artifacts
+from aiinfra_core.tables import model_artifacts
 
 REPOSITORY = Path(__file__).parents[2]
 

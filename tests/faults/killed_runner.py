@@ -16,7 +16,8 @@ from sqlalchemy import Engine, event, select
 from aiinfra_core import database, running
 from aiinfra_core.domain.training import JobStatus
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import job_leases, training_jobs
+from aiinfra_core.tables import training_jobs
+from aiinfra_core.work_tables import job_leases
 
 
 def _all_done(settings: Settings) -> bool:

@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import select
 
 from aiinfra_core import database, verifying
+from aiinfra_core.columns import metadata
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
-from aiinfra_core.tables import metadata, model_artifacts, model_promotions
+from aiinfra_core.tables import model_artifacts, model_promotions
 from tests.simulators import own_process
 from tests.simulators.own_process import run_until
 from tests.simulators.postgres import made_database

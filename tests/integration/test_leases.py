@@ -14,7 +14,8 @@ from aiinfra_core.errors import Conflict, Forbidden, NotFound
 from aiinfra_core.registry import jobs as recorded
 from aiinfra_core.registry import leases
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import job_leases, training_jobs
+from aiinfra_core.tables import training_jobs
+from aiinfra_core.work_tables import job_leases
 from tests.simulators.leased_jobs import (
     LIMIT,
     check_history,

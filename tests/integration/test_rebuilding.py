@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from aiinfra_core import database, rebuilding, verifying
 from aiinfra_core.audit_log.delivering.delivery import deliver
+from aiinfra_core.columns import metadata
 from aiinfra_core.domain.promotion import PromotionStatus
 from aiinfra_core.domain.trust import Compromise
 from aiinfra_core.errors import Conflict, EvidenceBroken
@@ -18,7 +19,7 @@ from aiinfra_core.evidence import trust_editing
 from aiinfra_core.keys import trust_of
 from aiinfra_core.registry import restoring
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import STATE_TABLES, metadata
+from aiinfra_core.tables import STATE_TABLES
 from aiinfra_core.trusting import changing
 from tests.simulators.exports import TARGETS_KEY, with_trust
 from tests.simulators.lost_database import NOT_REBUILT, Lost, all_rows, ask, is_empty, lost

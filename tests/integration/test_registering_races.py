@@ -12,12 +12,13 @@ from sqlalchemy import Engine, event, func, select
 
 from aiinfra_core import artifact_store, canonical_json, database, registering, verifying
 from aiinfra_core.audit_log.sequence import sequence_pending
+from aiinfra_core.columns import metadata
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.errors import AiInfraError, Conflict, Misconfigured
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import metadata, model_artifacts, models
+from aiinfra_core.tables import model_artifacts, models
 
 AT_ONCE = 64
 

@@ -17,8 +17,9 @@ from aiinfra_core.running import executors
 from aiinfra_core.running import work as at_work
 from aiinfra_core.running.runner import name
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import evaluations, job_leases, model_artifacts
+from aiinfra_core.tables import evaluations, model_artifacts
 from aiinfra_core.wire.executing import ClaimJob
+from aiinfra_core.work_tables import job_leases
 from tests import factories
 from tests.simulators.git_repository import repository
 from tests.simulators.leased_jobs import (

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Column, Connection, Engine, Table, text
 
 from aiinfra_core import artifact_store, evaluating, jobs, registering, verifying
+from aiinfra_core.columns import metadata
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import metadata
 from tests.simulators import edited_database
 from tests.simulators.edited_database import EVIDENCE, FILLED, OPERATIONAL, Story, places
 

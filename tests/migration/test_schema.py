@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import create_engine, inspect
 from sqlalchemy.pool import NullPool
 
-from aiinfra_core import migrate, tables
+from aiinfra_core import migrate
+from aiinfra_core.columns import metadata
 from aiinfra_core.errors import Misconfigured, Unavailable
 
 CATALOG = """
@@ -39,14 +40,14 @@ def test_the_migrations_lead_exactly_to_the_whole_schema(database_url: str, empt
 def test_the_tables_of_the_code_are_those_of_the_database(database_url: str) -> None:
     engine = create_engine(database_url, poolclass=NullPool)
     found = inspect(engine)
-    for table in tables.metadata.tables.values():
+    for table in metadata.tables.values():
         columns = {column["name"]: column for column in found.get_columns(table.name)}
         assert list(columns) == [column.name for column in table.columns], table.name
         assert {name: column["nullable"] for name, column in columns.items()} == {c.name: c.nullable for c in table.columns}, table.name
         kinds = {name: column["type"].compile(engine.dialect) for name, column in columns.items()}
         assert kinds == {c.name: c.type.compile(engine.dialect) for c in table.columns}, table.name
         assert found.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key.columns], table.name
-    assert set(found.get_table_names()) - set(tables.metadata.tables) == {"aiinfra_migrations"}
+    assert set(found.get_table_names()) - set(metadata.tables) == {"aiinfra_migrations"}
 
 
 def test_migrating_twice_changes_nothing(database_url: str) -> None:
@@ -177,5 +178,5 @@ def test_every_column_of_a_state_table_is_either_fixed_or_open_to_the_products_r
     assert trigger is not None
     fixed, state = set(re.findall(r"\bold\.(\w+)", trigger[0])), {str(row[0]) for row in may_change}
     assert fixed == set(re.findall(r"\bnew\.(\w+)", trigger[0]))
-    assert fixed | state == set(tables.metadata.tables[table].columns.keys())
+    assert fixed | state == set(metadata.tables[table].columns.keys())
     assert not fixed & state

@@ -9,13 +9,15 @@ from aiinfra_core import evaluating, jobs, promoting, registering
 from aiinfra_core.audit_log import checkpoints
 from aiinfra_core.audit_log.checking.check import check_in
 from aiinfra_core.audit_log.sequence import sequence_pending
+from aiinfra_core.columns import metadata
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.log_tables import audit_checkpoints, audit_dead_letters, audit_deliveries, audit_events, audit_outbox, audit_tiles
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
-from aiinfra_core.tables import STATE_TABLES, job_leases, metadata, request_ids, search_metrics, search_terms
+from aiinfra_core.tables import STATE_TABLES, request_ids
+from aiinfra_core.work_tables import job_leases, search_metrics, search_terms
 from tests.simulators import kept_records
 from tests.simulators.long_log import fill
 from tests.simulators.postgres import made_database

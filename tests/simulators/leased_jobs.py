@@ -15,7 +15,7 @@ from aiinfra_core.registry import jobs as recorded
 from aiinfra_core.registry import leases
 from aiinfra_core.registry.leases import Claimed
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import job_leases
+from aiinfra_core.work_tables import job_leases
 from tests import factories
 
 LIMIT = 3

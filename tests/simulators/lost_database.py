@@ -12,12 +12,12 @@ from sqlalchemy import select
 from aiinfra_core import database, evaluating, jobs, promoting, rebuilding, registering
 from aiinfra_core.audit_log import checkpoints
 from aiinfra_core.audit_log.delivering.delivery import deliver
+from aiinfra_core.columns import metadata
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import AiInfraError, Unavailable
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import metadata
 from tests import factories
 from tests.simulators import kept_records
 from tests.simulators.postgres import made_database

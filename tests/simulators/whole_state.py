@@ -10,8 +10,8 @@ from urllib.parse import unquote, urlsplit
 from sqlalchemy import select
 
 from aiinfra_core import database
+from aiinfra_core.columns import metadata
 from aiinfra_core.settings import Settings
-from aiinfra_core.tables import metadata
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DIGEST = re.compile(r"\b[0-9a-f]{64}\b")

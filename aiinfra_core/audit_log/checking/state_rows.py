@@ -20,8 +20,9 @@ from aiinfra_core.audit_log.checking import envelopes
 from aiinfra_core.audit_log.checking.verified import Verified
 from aiinfra_core.audit_log.checking.walk import Problem, iso, moment_of, readable, rows_told
 from aiinfra_core.audit_log.snapshot import INLINE_BYTES, snapshot
+from aiinfra_core.columns import ExactJson
 from aiinfra_core.domain.trust import Trust
-from aiinfra_core.tables import STATE_TABLES, ExactJson, attestations
+from aiinfra_core.tables import STATE_TABLES, attestations
 
 PRIMARY_KEYS: Mapping[str, tuple[str, ...]] = {
     table.name: tuple(column.name for column in table.primary_key.columns) for table in STATE_TABLES

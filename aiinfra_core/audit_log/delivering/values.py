@@ -13,8 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, Table, select, tuple_
 
 from aiinfra_core import checksums
-from aiinfra_core.tables import metadata
+from aiinfra_core.tables import STATE_TABLES
 
+_TABLES = {table.name: table for table in STATE_TABLES}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,7 +41,7 @@ def named_in(payload: Mapping[str, Any]) -> list[Named]:
 
 
 def _in_row(name: str, row: Any) -> Iterator[Named]:
-    table = metadata.tables.get(name)
+    table = _TABLES.get(name)
     if table is None or not isinstance(row, dict):
         return
     key = tuple(str(row.get(column.name)) for column in table.primary_key.columns)
@@ -55,7 +56,7 @@ def read(connection: Connection, wanted: Iterable[Named]) -> dict[str, bytes]:
     found = {}
     for (table, column), group in groupby(sorted(set(wanted)), key=lambda value: (value.table, value.column)):
         values = {value.key: value for value in group}
-        for key, data in _column(connection, metadata.tables[table], column, values):
+        for key, data in _column(connection, _TABLES[table], column, values):
             expected = values.get(key)
             if expected is not None and checksums.sha256_hex(data) == expected.sha256:
                 found[expected.sha256] = data

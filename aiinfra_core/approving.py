@@ -1,0 +1,1 @@
+"""Agree to a promotion, or take that back; the last approval that was missing carries the promotion on."""

@@ -1,0 +1,49 @@
+"""A policy with nothing open any more: the document that is digested, kept, exported and applied."""
+
+from typing import Any
+
+from pydantic import Field
+
+from aiinfra_core import canonical_json
+from aiinfra_core.checksums import sha256_hex
+from aiinfra_core.domain.promotion import Conditions, Part, Stage
+from aiinfra_core.domain.record import Name, Record, Sha256
+
+DIGESTED_WITH = "urn:ai-infra:policy:v1"
+
+
+class Rule(Record):
+    """One condition in CEL. `reason` says why not, `missing` why not where it cannot be told; `{a.b}` in them is filled from the inputs."""
+
+    id: Name
+    expression: str = Field(min_length=1, max_length=4000)
+    reason: str = Field(min_length=1, max_length=1000)
+    missing: str | None = Field(default=None, max_length=1000)
+    stage: Stage = Stage.REQUEST
+
+
+class Policy(Record):
+    """What has to hold before a model may become current in one environment.
+
+    Rules of stage `request` are judged when a promotion is asked for; all of them again before one that waited for people is applied;
+    those of stage `apply` only then. `source_digest` is of the YAML file it was made from, before overrides.
+    """
+
+    format: str = DIGESTED_WITH
+    name: Name
+    version: str = Field(min_length=1, max_length=64)
+    source_digest: Sha256 | None = None
+    allow_id: str
+    deny_id: str
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    rules: tuple[Rule, ...] = Field(min_length=1, max_length=200)
+    conditions: Conditions = Conditions()
+    requester_is_not: tuple[Part, ...] = ()
+
+    def document(self) -> bytes:
+        """Return its canonical JSON, which is what its digest is of."""
+        return canonical_json.dumps(self.model_dump(mode="json", by_alias=True))
+
+    def digest(self) -> str:
+        """Return the hex SHA-256 of its document."""
+        return sha256_hex(self.document())
