@@ -123,6 +123,7 @@ def test_a_pipeline_on_a_laptop_ends_with_its_outcome_and_where_to_see_it(run: R
     assert "verified: " in verified.stdout
 
 
+@pytest.mark.slow
 def test_the_parameters_may_come_from_a_file_as_prefect_takes_them(run: Run, code_ref: str, tmp_path: Path) -> None:
     request = {"spec": factories.training_spec(code_ref).model_dump(mode="json", by_alias=True), "requestedBy": "ada"}
     (tmp_path / "parameters.json").write_text(json.dumps({"request": request}))
@@ -136,17 +137,20 @@ def test_a_gate_that_is_down_is_exit_code_4(run: Run, code_ref: str) -> None:
     assert _error(done, 4).startswith("unavailable:sentinelnet ")
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_exit_code_7_with_its_last_words(run: Run, code_ref: str) -> None:
     done = run("train", *_training(code_ref, "fail.py"))
     assert "the data has no rows" in _error(done, 7)
 
 
+@pytest.mark.slow
 def test_evidence_that_does_not_verify_is_exit_code_5(run: Run, code_ref: str) -> None:
     assert run("train", *_training(code_ref)).returncode == 0
     done = run("verify", AI_INFRA_SIGNER_KEY_B64="AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=")
     assert _error(done, 5).startswith("audit_events seq 1: ")
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_exit_code_6(run: Run) -> None:
     assert "aiinfra keys generate" in _error(run("verify", AI_INFRA_SIGNER_KEY_B64="short"), 6)
 

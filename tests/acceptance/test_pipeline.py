@@ -133,6 +133,7 @@ def test_a_gate_that_is_down_fails_the_run_and_a_rerun_succeeds_when_it_is_back(
     assert statuses == ["applied", "applied", "rejected", "rejected"]
 
 
+@pytest.mark.slow
 def test_production_is_another_word_for_prod(code_ref: str) -> None:
     pipeline(_request(code_ref, environments=("staging",)))
     state = _ended(promote, PromotionRequest(artifact="rainfall@staging", environment="production", requested_by="rita"))
@@ -200,6 +201,7 @@ def test_a_changed_artifact_fails_the_verification_and_the_place_is_named(code_r
     assert verify().events == 13
 
 
+@pytest.mark.slow
 def test_a_changed_row_fails_the_verification_and_the_place_is_named(code_ref: str, settings: Settings) -> None:
     pipeline(_request(code_ref))
     assert settings.database_url is not None
@@ -222,6 +224,7 @@ def _names(state: State[Any]) -> set[str]:
         return {client.read_flow_run(_run_id(state)).name, *(run.name for run in client.read_flow_runs(flow_run_filter=below))}
 
 
+@pytest.mark.slow
 def test_the_runs_are_named_after_model_version_and_environment(code_ref: str) -> None:
     state = _ended(pipeline, _request(code_ref))
     assert _names(state) == {"rainfall to staging, prod", "rainfall", "rainfall:1", "rainfall:1 to staging", "rainfall:1 to prod"}
@@ -252,6 +255,7 @@ def test_a_promotion_shows_digest_signer_decision_and_how_to_verify_it(code_ref:
     assert {"rainfall-to-prod-metrics", "rainfall-artifact"} <= content.keys()
 
 
+@pytest.mark.slow
 def test_what_a_training_prints_is_in_the_log_of_the_run(code_ref: str) -> None:
     state = _ended(train, TrainingRequest(spec=factories.training_spec(code_ref), requested_by="ada"))
     assert "step 3 of 4" in _log(_run_id(state))

@@ -72,6 +72,7 @@ def _check_sent(sent: list[int], at: int) -> None:
     assert len(back) <= 1, (at, sent)
 
 
+@pytest.mark.slow
 def test_an_archive_is_whole_whenever_its_deliverer_is_killed(runner: "subprocess.Popen[str]", settings: Settings, tmp_path: Path) -> None:
     tell(settings, EVENTS)
     expected = [entry.leaf(row) for row in rows(settings)]

@@ -70,6 +70,7 @@ def test_a_name_outside_the_place_is_refused(place: Place) -> None:
             call("../other")
 
 
+@pytest.mark.slow
 def test_many_versions_and_names_are_read_page_by_page(client: Any, locked: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     from aiinfra_core.artifact_store.s3_versions import VersionedS3Store
 
