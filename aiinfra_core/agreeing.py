@@ -1,21 +1,148 @@
 """Who has to agree to a promotion, and whose agreement counts at a moment.
 
-Giving and withdrawing an approval lives in `approving`; the rule over roles and owners in `evidence.verification.approvals`.
+Giving and withdrawing an approval lives in `approving`; how owners fill the places of roles in `evidence.verification.approvals`, where an
+auditor applies the same rule offline.
 """
 
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from aiinfra_core.domain.promotion import Promotion
+from sqlalchemy import Connection
+
+from aiinfra_core import database
+from aiinfra_core.domain.approval import Approval, Means
+from aiinfra_core.domain.promotion import Conditions, Promotion
+from aiinfra_core.domain.trust import Purpose, Trust
+from aiinfra_core.errors import BadInput, EvidenceBroken
+from aiinfra_core.evidence import claims, dsse, statement
+from aiinfra_core.evidence.attestation import expect
+from aiinfra_core.evidence.confirmation_predicates import VouchedApproval
+from aiinfra_core.evidence.trust import listed, threshold
+from aiinfra_core.evidence.verification.approvals import missing_roles, most
+from aiinfra_core.keys import trust_of
+from aiinfra_core.registry import approvals, evidence, people
+from aiinfra_core.registry.approvals import Given
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.registry.promotion_moves import Waits
 from aiinfra_core.settings import Settings
 
+PURPOSE_OF = {Means.KEY: Purpose.APPROVAL, Means.IDENTITY: Purpose.VOUCHING}
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """An approval, the roles it counts for now, and why it counts for none."""
+
+    given: Given
+    roles: frozenset[str]
+    objection: str | None
+
 
 def waits_for(settings: Settings, promotion: Promotion, at: datetime) -> Waits | None:
     """Return whom a promotion that the gate allowed has to wait for, None for nobody: what its policy and the trust root ask for."""
-    return None
+    conditions = conditions_of(promotion)
+    asked = most(conditions.approvals, _asked_by_trust(settings, promotion.environment, at))
+    return Waits(asked, at + timedelta(hours=conditions.pending_hours)) if asked else None
+
+
+def conditions_of(promotion: Promotion) -> Conditions:
+    """Return what the policy that allowed a promotion asks for besides."""
+    return (promotion.decision.conditions if promotion.decision else None) or Conditions()
+
+
+def needed(settings: Settings, promotion: Promotion, at: datetime) -> dict[str, int]:
+    """Return role -> how many owners have to agree: what its manifest says, or the trust root by now, whichever is more."""
+    return most(promotion.approvals_required or {}, _asked_by_trust(settings, promotion.environment, at))
 
 
 def missing(settings: Settings, known: Dossier, at: datetime) -> list[str]:
     """Return the roles in which somebody still has to agree to a promotion, each as often as it is missing."""
-    return sorted(known.promotion.approvals_required or {})
+    asked = needed(settings, known.promotion, at)
+    if not asked:
+        return []
+    owners: dict[str, frozenset[str]] = {}
+    for one in weighed(settings, known, at):
+        owners[one.given.approval.approver] = owners.get(one.given.approval.approver, frozenset()) | one.roles
+    return missing_roles(owners, asked)
+
+
+def weighed(settings: Settings, known: Dossier, at: datetime) -> list[Weighed]:
+    """Return the approvals of a promotion with what each counts for at a moment, oldest first."""
+    trust = trust_of(settings)
+    with database.autocommit(settings) as connection:
+        given = approvals.of_promotion(connection, known.promotion.id)
+        barred = barred_from(connection, known) if given else {}
+        return [_weighed(connection, trust, known, one, barred, at) for one in given]
+
+
+def barred_from(connection: Connection, known: Dossier) -> Mapping[str, str]:
+    """Return who may not approve a promotion, and as what: whoever asked for it, and those its policy keeps apart."""
+    requesters = dict.fromkeys(filter(None, (known.promotion.requested_by, known.promotion.asked_by)), "asked for it")
+    kept_apart = conditions_of(known.promotion).approver_is_not
+    if not kept_apart:
+        return requesters
+    parts = people.of_promotion(connection, known)
+    return {name: f"is its {part}" for part in kept_apart for name in parts[part]} | requesters
+
+
+def _weighed(connection: Connection, trust: Trust, known: Dossier, given: Given, barred: Mapping[str, str], at: datetime) -> Weighed:
+    objection = next(_objections(known, given, barred, at), None)
+    try:
+        roles = frozenset[str]() if objection else _proven_roles(connection, trust, known, given)
+    except (EvidenceBroken, BadInput) as error:
+        return Weighed(given, frozenset(), str(error))
+    return Weighed(given, roles, objection)
+
+
+def _objections(known: Dossier, given: Given, barred: Mapping[str, str], at: datetime) -> Iterator[str]:
+    approval = given.approval
+    if given.withdrawal is not None:
+        yield f"it was taken back by {given.withdrawal.withdrawn_by}"
+    if approval.manifest != known.promotion.manifest:
+        yield "it is about another manifest"
+    if approval.approver in barred:
+        yield f"{approval.approver} {barred[approval.approver]}"
+    if not approval.created_at <= at < approval.expires_at:
+        yield f"it counts from {approval.created_at.isoformat()} until {approval.expires_at.isoformat()}"
+
+
+# A key may have been taken back, or its roles, since the approval was given.
+def _proven_roles(connection: Connection, trust: Trust, known: Dossier, given: Given) -> frozenset[str]:
+    approval, envelope = given.approval, given.envelope
+    keys = evidence.keys_that_count(
+        connection, trust, PURPOSE_OF[approval.means], envelope, at=approval.created_at, environment=known.promotion.environment
+    )
+    expect(envelope, keys, expected_of(approval, known, envelope))
+    return frozenset(approval.roles) if approval.means is Means.IDENTITY else roles_of_signer(trust, envelope, approval.approver)
+
+
+def expected_of(approval: Approval, known: Dossier, envelope: bytes) -> bytes:
+    """Return the statement an approval must have; who named its approver is what the kept one says.
+
+    Raises:
+        EvidenceBroken: what is kept is no statement, or of another kind.
+    """
+    said = statement.parse(dsse.parse(envelope).payload).predicate
+    if isinstance(said, VouchedApproval) != (approval.means is Means.IDENTITY):
+        raise EvidenceBroken("predicate type", f"it is no approval by {approval.means}.")
+    return claims.of_approval(approval, known.promotion, known.artifact, said.issuer if isinstance(said, VouchedApproval) else None)
+
+
+def roles_of_signer(trust: Trust, envelope: bytes, owner: str) -> frozenset[str]:
+    """Return the roles of the one key an approver signed with.
+
+    Raises:
+        EvidenceBroken: it is somebody else's key, not listed, or there is not exactly one signature.
+    """
+    signatures: Sequence[dsse.Signature] = dsse.parse(envelope).signatures
+    if len(signatures) != 1:
+        raise EvidenceBroken("signature", "an approval is signed once, by whoever approves.")
+    entry = listed(trust, signatures[0].keyid)
+    if entry.owner != owner:
+        raise EvidenceBroken("signature", f"it is signed with a key of {entry.owner}, not of {owner[:64]}.")
+    return frozenset(entry.roles)
+
+
+def _asked_by_trust(settings: Settings, environment: str, at: datetime) -> Mapping[str, int]:
+    return {} if settings.trust_root is None else threshold(trust_of(settings), environment, at)

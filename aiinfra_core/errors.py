@@ -18,6 +18,7 @@
     ├── TooManyRequests     wait, then ask again
     ├── Refused             the answer is no, and it is recorded: read the reason
     ├── TrainingFailed      the training ran and failed, and that is recorded: mend it and ask under a new request id
+    ├── EvaluationFailed    the evaluation ran and measured nothing, and nothing but its log is kept: mend it and ask again
     ├── Unavailable         a required part could not be reached; the same call may work later (`part` names it)
     ├── EvidenceBroken      something recorded does not verify; find out who changed it (`place` names it)
     └── Misconfigured       the operator has a setting to mend (the message names it)
@@ -103,11 +104,15 @@ class TrainingFailed(AiInfraError):
     """A training ran and did not make what it should; the job says so."""
 
 
+class EvaluationFailed(AiInfraError):
+    """An evaluation ran and did not measure what it should; the message says where its log is."""
+
+
 class Unavailable(AiInfraError):
     """A required part could not be reached or did not answer properly; the same call may work later.
 
     `part` is one of `database`, `artifact_store`, `signer`, `sentinelnet`, `dataset`, `code`, `training`,
-    `prefect_server`, `audit_sink`, `verification`, `identity_provider`, `service`, `go_service`.
+    `prefect_server`, `audit_sink`, `verification`, `identity_provider`, `service`, `go_service`, `scanner`, `policy`.
     """
 
     def __init__(self, part: str, message: str) -> None:

@@ -18,6 +18,7 @@ from aiinfra_core.signing.signer import Signer
 from aiinfra_core.signing.uri import is_remote, parse
 
 SIGNED_HERE = (Purpose.ARTIFACT, Purpose.EVALUATION, Purpose.PROMOTION, Purpose.AUDIT)
+"""What every installation signs. It vouches for approvers only where a trust root lists its key for that, or there is no trust root."""
 
 
 def configured_signer(settings: Settings, purpose: Purpose, environment: str | None = None) -> Signer:
@@ -91,21 +92,21 @@ def trust_of(settings: Settings) -> Trust:
         from aiinfra_core import trust_directory  # tuf takes a while to import: only where there is a trust root
 
         return trust_directory.opened(settings.trust_root).trust
-    return Trust(keys=signers_as_keys(settings, "operator"), logs=(settings.log_origin,))
+    return Trust(keys=signers_as_keys(settings, "operator", (*SIGNED_HERE, Purpose.VOUCHING)), logs=(settings.log_origin,))
 
 
-def signers_as_keys(settings: Settings, owner: str) -> tuple[TrustedKey, ...]:
+def signers_as_keys(settings: Settings, owner: str, purposes: tuple[Purpose, ...] = SIGNED_HERE) -> tuple[TrustedKey, ...]:
     """Return the configured signers as entries of a trust: each key once, for all its purposes, in every environment.
 
     Raises:
         Misconfigured: as `loaded_signer`.
     """
-    return _as_keys(tuple(loaded_signer(settings, purpose) for purpose in SIGNED_HERE), owner)
+    return _as_keys(tuple(loaded_signer(settings, purpose) for purpose in purposes), purposes, owner)
 
 
 # Asked for at each verification; the signers are the same objects as long as the settings are.
 @lru_cache(maxsize=16)
-def _as_keys(signers: tuple[Signer, ...], owner: str) -> tuple[TrustedKey, ...]:
+def _as_keys(signers: tuple[Signer, ...], purposes: tuple[Purpose, ...], owner: str) -> tuple[TrustedKey, ...]:
     keys = {signer.public_key.keyid: signer for signer in signers}
     return tuple(
         TrustedKey(
@@ -113,7 +114,7 @@ def _as_keys(signers: tuple[Signer, ...], owner: str) -> tuple[TrustedKey, ...]:
             public_key=signer.public_key.base64,
             signer_id=signer.signer_id,
             owner=owner,
-            purposes=tuple(purpose for purpose, one in zip(SIGNED_HERE, signers, strict=True) if one.public_key.keyid == keyid),
+            purposes=tuple(purpose for purpose, one in zip(purposes, signers, strict=True) if one.public_key.keyid == keyid),
         )
         for keyid, signer in keys.items()
     )
@@ -144,7 +145,8 @@ def _way_out(settings: Settings, trust: Trust, keyid: str, purpose: Purpose) -> 
     known = next((entry for entry in trust.keys if entry.keyid == keyid), None)
     if known is not None and purpose in known.purposes:
         return "Configure a signer whose key counts here; look with: aiinfra trust show"
-    wanted = next(entry for entry in signers_as_keys(settings, "operator") if entry.keyid == keyid)
+    needed = tuple(dict.fromkeys((*SIGNED_HERE, purpose)))
+    wanted = next(entry for entry in signers_as_keys(settings, "operator", needed) if entry.keyid == keyid)
     purposes = " ".join(f"--purpose {one}" for one in dict.fromkeys((*(known.purposes if known else ()), *wanted.purposes)))
     more = " --replace" if known else ""
     return f"List it with: aiinfra trust add-key {wanted.public_key} --signer-id {wanted.signer_id} {purposes}{more}"

@@ -41,11 +41,15 @@ class Patience:
 
 @dataclass(frozen=True)
 class Reply:
-    """A status below 500 and the body; `too_long` when the body passed the limit, which leaves it empty."""
+    """A status below 500 and the body; `too_long` when the body passed the limit, which leaves it empty.
+
+    `media_type` is in small letters and without parameters, empty where none was named.
+    """
 
     status: int
     body: bytes
     too_long: bool = False
+    media_type: str = ""
 
 
 def endpoint(setting: str, url: str) -> str:
@@ -65,16 +69,30 @@ def endpoint(setting: str, url: str) -> str:
     return str(parsed).rstrip("/")
 
 
-def post(part: str, url: str, body: bytes, *, headers: Mapping[str, str], patience: Patience, max_bytes: int) -> Reply:
+def post(
+    part: str,
+    url: str,
+    body: bytes,
+    *,
+    headers: Mapping[str, str],
+    patience: Patience,
+    max_bytes: int,
+    connect_to: str | None = None,
+) -> Reply:
     """POST JSON and return the reply; try again on 5xx, connection errors and time-outs, never on anything else.
 
-    Redirects are not followed, cookies not sent back, and a compressed body stays as it came.
+    Redirects are not followed, cookies not sent back, and a compressed body stays as it came. With `connect_to` (an IP address) the
+    connection goes there and through no proxy, whatever the URL's host means; who answers is still checked against that host.
 
     Raises:
         Unavailable: no usable answer after `patience.attempts` attempts; names `part`.
     """
     request_headers = {"Content-Type": "application/json", **_ACCEPTED, **headers}
-    return _ask(part, httpx.Request("POST", url, content=body, headers=request_headers), patience, max_bytes)
+    request = httpx.Request("POST", url, content=body, headers=request_headers)
+    if connect_to is not None:
+        request.extensions["sni_hostname"] = request.url.host
+        request.url = request.url.copy_with(host=connect_to)  # the Host header stays
+    return _ask(part, request, patience, max_bytes)
 
 
 def get(part: str, url: str, *, headers: Mapping[str, str] | None = None, patience: Patience, max_bytes: int) -> Reply:
@@ -147,7 +165,8 @@ def _attempt(part: str, request: httpx.Request, patience: Patience, max_bytes: i
 def _exchange(request: httpx.Request, seconds: float, max_bytes: int) -> Reply:
     deadline = time.monotonic() + seconds
     request.extensions["timeout"] = httpx.Timeout(seconds).as_dict()
-    client = _take_client()
+    idle = _idle_direct if "sni_hostname" in request.extensions else _idle
+    client = _take_client(idle)
     try:
         response = client.send(request, stream=True, follow_redirects=False)
         try:
@@ -155,7 +174,7 @@ def _exchange(request: httpx.Request, seconds: float, max_bytes: int) -> Reply:
         finally:
             response.close()
     finally:
-        _idle.append(client)
+        idle.append(client)
 
 
 def _read(response: httpx.Response, deadline: float, max_bytes: int) -> Reply:
@@ -166,18 +185,20 @@ def _read(response: httpx.Response, deadline: float, max_bytes: int) -> Reply:
             return Reply(response.status_code, b"", too_long=True)
         if time.monotonic() > deadline:
             raise httpx.ReadTimeout("the whole answer took too long", request=response.request)
-    return Reply(response.status_code, bytes(body))
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return Reply(response.status_code, bytes(body), media_type=media_type)
 
 
 # One client for each call under way, the last used first: httpx's own pool asks every idle connection whether it still lives.
 _idle: deque[httpx.Client] = deque()
+_idle_direct: deque[httpx.Client] = deque()  # those that take no notice of proxies in the environment
 
 
-def _take_client() -> httpx.Client:
+def _take_client(idle: deque[httpx.Client]) -> httpx.Client:
     try:
-        return _idle.pop()
+        return idle.pop()
     except IndexError:
-        return httpx.Client(verify=_certificates())
+        return httpx.Client(verify=_certificates(), trust_env=idle is _idle)
 
 
 @lru_cache(maxsize=1)
@@ -187,3 +208,4 @@ def _certificates() -> SSLContext:
 
 # Two processes writing to one connection would read each other's answers.
 os.register_at_fork(after_in_child=_idle.clear)
+os.register_at_fork(after_in_child=_idle_direct.clear)

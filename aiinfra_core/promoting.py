@@ -11,20 +11,23 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import UUID
 
-from aiinfra_core import agreeing, canonical_json, checksums, database, deciding, evaluating, measurements
+from sqlalchemy import Connection
+
+from aiinfra_core import agreeing, database, deciding, evaluating, measurements
 from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log.keeping_up import keep_up
-from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
+from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus, Stage
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, Outdated, Unavailable
+from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, Outdated, RequestIdReused, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.keys import audit_signer, configured_signer, trust_of
-from aiinfra_core.registry import dossier, evidence, promotion_moves, tombstones
-from aiinfra_core.registry.dossier import Current, Dossier
+from aiinfra_core.registry import dossier, evidence, promotion_moves, promotion_requests, promotions, tombstones
+from aiinfra_core.registry.dossier import Candidate, Current, Dossier
 from aiinfra_core.registry.evidence import Kept
+from aiinfra_core.registry.promotion_requests import ToJudge
 from aiinfra_core.settings import Settings, environment_named
 
 
@@ -37,10 +40,23 @@ def promote(settings: Settings, request: PromotionRequest, *, asked_by: str | No
     Raises:
         NotFound: the artifact or the environment does not exist.
         Outdated: what is current is no longer what `sequence_seen` says; nothing is recorded.
-        Conflict: the request id was used for another promotion.
+        Conflict: the request id was used for another promotion, or by another requester.
         Unavailable: the database was lost on the way; the same call continues where it stood.
     """
-    known = _request(settings, request, asked_by)
+    return go_on_from(settings, _request(settings, request, asked_by))
+
+
+def go_on(settings: Settings, promotion_id: UUID) -> Promotion:
+    """Take a promotion through the steps that are left of it, as `promote` does: where it waits for people, see whether it still has to.
+
+    Raises:
+        NotFound, Unavailable: there is no such promotion; the database, or a gate that is asked again, cannot be reached: call again.
+    """
+    return go_on_from(settings, _load(settings, promotion_id))
+
+
+def go_on_from(settings: Settings, known: Dossier) -> Promotion:
+    """Do as `go_on`, where the promotion was just read."""
     for step in (_verify_artifact, _decide, _sign_manifest, _apply):
         with measurements.step(step.__name__.lstrip("_")):
             known = step(settings, known)
@@ -58,23 +74,18 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
 
 def _request(settings: Settings, request: PromotionRequest, asked_by: str | None = None) -> Dossier:
     environment = environment_named(settings, request.environment)
+    candidate, evaluation = _candidate(settings, request, environment)
+    artifact, replaces = candidate.artifact, candidate.replaces
+    seen = replaces.sequence if request.sequence_seen is None else request.sequence_seen
+    request_id = request.request_id or promotion_requests.default_id(artifact, environment, evaluation, seen)
     with database.autocommit(settings) as connection:
-        candidate = dossier.candidate(connection, request.artifact, environment)
-        artifact, replaces = candidate.artifact, candidate.replaces
-        evaluation = evaluating.evaluation_to_judge(connection, artifact, request.evaluation)
-        seen = replaces.sequence if request.sequence_seen is None else request.sequence_seen
-        if (
-            replaces.promotion_id
-            and request.request_id is None
-            and seen == replaces.sequence
-            and _is_the_same(replaces, artifact, evaluation)
-        ):
+        as_before = request.request_id is None and seen == replaces.sequence and _is_the_same(replaces, artifact, evaluation)
+        if as_before and replaces.promotion_id:
             return dossier.of_promotion(connection, replaces.promotion_id)
-        request_id = request.request_id or _default_request_id(artifact, environment, evaluation, seen)
         if seen != replaces.sequence:
-            earlier = promotion_moves.asked_before(connection, artifact, environment, evaluation, request_id)
-            return dossier.of_promotion(connection, earlier or _outdated(artifact, environment, replaces))
-        asked = promotion_moves.request(
+            earlier = promotion_requests.asked_before(connection, artifact, environment, evaluation, request_id)
+            return _asked_before(connection, earlier or _outdated(artifact, environment, replaces), request)
+        asked = promotion_requests.request(
             connection,
             artifact=artifact,
             environment=environment,
@@ -86,8 +97,26 @@ def _request(settings: Settings, request: PromotionRequest, asked_by: str | None
             at=_now(),
         )
         if isinstance(asked, UUID):
-            return dossier.of_promotion(connection, asked)
-    return candidate.with_promotion(asked, evaluation.attestation if evaluation else None)
+            return _asked_before(connection, asked, request)
+    return candidate.with_promotion(asked, evaluation if isinstance(evaluation, Evaluation) else None)
+
+
+def _candidate(settings: Settings, request: PromotionRequest, environment: str) -> tuple[Candidate, ToJudge | None]:
+    """Return what is to be promoted and what it is judged on; what its training measured is recorded first where that was not done."""
+    with database.autocommit(settings) as connection:
+        candidate = dossier.candidate(connection, request.artifact, environment)
+        evaluation = evaluating.evaluation_to_judge(connection, candidate.artifact, request.evaluation, request.judged_on)
+    if evaluation is None and candidate.artifact.training_job_id is not None:
+        measured = evaluating.record_measured(settings, candidate.artifact.id)
+        evaluation = measured if measured and measured.kind is EvaluationKind.MEASURED else None
+    return candidate, evaluation
+
+
+def _asked_before(connection: Connection, promotion_id: UUID, request: PromotionRequest) -> Dossier:
+    known = dossier.of_promotion(connection, promotion_id)
+    if request.request_id is not None and known.promotion.requested_by != request.requested_by:
+        raise RequestIdReused(f"Promotion {promotion_id} was asked for by {known.promotion.requested_by}; choose a new request id.")
+    return known
 
 
 def verify_artifact(settings: Settings, promotion_id: UUID) -> Promotion:
@@ -130,13 +159,14 @@ def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
 def _decide(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
         return known
-    decision = deciding.decide(settings, known, Stage.REQUEST)
-    # A no is two moves, decided and rejected, and both are made or neither.
-    with (database.autocommit if decision.allowed else database.transaction)(settings) as connection:
-        row = promotion_moves.record_decision(connection, known.row, decision, at=_now())
+    judgement = deciding.decide(settings, known, Stage.REQUEST)
+    # One yes is one statement; a no, or several answers, are more, and all of them are kept or none.
+    in_one = judgement.together.allowed and len(judgement.answers) == 1
+    with (database.autocommit if in_one else database.transaction)(settings) as connection:
+        row = promotion_moves.record_decision(connection, known.row, judgement, at=_now())
     if row["decision"] is None and row["status"] == PromotionStatus.REQUESTED:
         return _refuse(settings, known, f"artifact: {_pruned(settings, known.artifact)}")
-    return _moved(known, row)
+    return _moved(known, row) if row["manifest"] is None else _load(settings, row["id"])  # another call of the same request was quicker
 
 
 def _pruned(settings: Settings, artifact: Artifact) -> ArtifactMissing | None:
@@ -172,7 +202,7 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
 def _apply(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is PromotionStatus.PENDING_APPROVAL:
         known = _agree(settings, known)
-    if known.promotion.status is PromotionStatus.APPROVED:
+    while known.promotion.status is PromotionStatus.APPROVED:  # still, where an approval was given or taken back in this moment
         known = _apply_verified(settings, known)
     keep_up(settings)
     return known
@@ -181,19 +211,18 @@ def _apply(settings: Settings, known: Dossier) -> Dossier:
 # Whoever waited long is judged again: what was asked for may be forbidden by now.
 def _agree(settings: Settings, known: Dossier) -> Dossier:
     if known.row["pending_until"] <= _now():
-        return _expire(settings, known, "nobody else agreed in time")
+        return _expire(settings, known, "not everybody agreed in time who had to; ask again")
     if agreeing.missing(settings, known, _now()):
-        return known
-    decision = deciding.decide(settings, known, Stage.APPLY)
-    if decision.unavailable:
-        raise Unavailable(decision.source, f"{decision.reason} The promotion still waits; the same command goes on.")
+        with database.autocommit(settings) as connection:
+            current = promotions.sequence(connection, known.promotion.environment, known.promotion.model)
+            lost = current != known.promotion.sequence_seen
+            return _moved(known, promotion_moves.supersede(connection, known.row, at=_now())) if lost else known
+    judgement = deciding.decide(settings, known, Stage.APPLY)
+    if judgement.together.unavailable:
+        raise Unavailable(judgement.together.source, f"{judgement.together.reason} The promotion still waits; the same command goes on.")
     with database.transaction(settings) as tx:
-        move = (
-            promotion_moves.agree(tx, known.row, at=_now())
-            if decision.allowed
-            else promotion_moves.refuse(tx, known.row, decision, at=_now())
-        )
-    return _moved(known, move)
+        row = promotion_moves.agree(tx, known.row, judgement, at=_now())
+    return _moved(known, row)
 
 
 def _expire(settings: Settings, known: Dossier, reason: str) -> Dossier:
@@ -202,16 +231,17 @@ def _expire(settings: Settings, known: Dossier, reason: str) -> Dossier:
 
 
 def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
-    if known.promotion.approvals_required and (missing := agreeing.missing(settings, known, _now())):
-        return _expire(settings, known, f"an approval as {', '.join(missing)} no longer counted when it was to be applied")
+    at = _now()
+    if missing := agreeing.missing(settings, known, at):
+        return _expire(settings, known, f"no approval as {', '.join(missing)} counted any more when it was to be applied; ask again")
     try:
         kept = evidence.of_promotion(known)
-        _expect(settings, Purpose.PROMOTION, kept, known.row["updated_at"], known.promotion.environment)
+        _expect(settings, Purpose.PROMOTION, kept, known.row["created_at"], known.promotion.environment)
     except (BadInput, EvidenceBroken) as error:
         return _refuse(settings, known, f"manifest: {error}")
     audit_signer(settings)  # whoever may not sign the event of a change must not make the change
     with database.autocommit(settings) as connection:
-        row = promotion_moves.apply(connection, known.row, at=_now())
+        row = promotion_moves.apply(connection, known.row, at=at)
     return _moved(known, row)
 
 
@@ -225,7 +255,7 @@ def _expect(settings: Settings, purpose: Purpose, kept: Kept, at: datetime, envi
     expect(kept.envelope, keys, kept.expected)
 
 
-def _is_the_same(current: Current, artifact: Artifact, evaluation: JudgedEvaluation | None) -> bool:
+def _is_the_same(current: Current, artifact: Artifact, evaluation: ToJudge | None) -> bool:
     judged = evaluation.digest if evaluation else None
     return (current.artifact_id, current.evaluation_digest) == (artifact.id, judged)
 
@@ -236,21 +266,15 @@ def _outdated(artifact: Artifact, environment: str, replaces: Current) -> NoRetu
     )
 
 
-def _default_request_id(artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, seen: int) -> str:
-    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, seen]
-    return "promote:" + checksums.sha256_hex(canonical_json.dumps(identity))
-
-
 def _load(settings: Settings, promotion_id: UUID) -> Dossier:
     with database.autocommit(settings) as connection:
         return dossier.of_promotion(connection, promotion_id)
 
 
 def _with_evaluation(settings: Settings, known: Dossier) -> Dossier:
-    if known.promotion.evaluation_kind is None or known.evaluation_attestation is not None:
+    if known.promotion.evaluation_kind is None or known.evaluation is not None:
         return known
-    evaluation = evaluating.record_judged(settings, known.promotion, known.artifact)
-    return replace(known, evaluation_attestation=evaluation.attestation)
+    return replace(known, evaluation=evaluating.record_judged(settings, known.promotion, known.artifact))
 
 
 def _refuse(settings: Settings, known: Dossier, reason: str, unavailable: str | None = None) -> Dossier:

@@ -1,4 +1,4 @@
-"""Register stored bytes as the next version of a model: read and hash them first, sign what was found, then record it."""
+"""Register stored bytes as the next version of a model: read, hash and scan them first, sign what was found, then record all of it."""
 
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -15,6 +15,8 @@ from aiinfra_core.evidence.attestation import attest
 from aiinfra_core.keys import audit_signer, configured_signer
 from aiinfra_core.registry import registrations
 from aiinfra_core.registry.registrations import Origin
+from aiinfra_core.scanning.heads import Heads
+from aiinfra_core.scanning.scan import findings, signed
 from aiinfra_core.settings import Settings
 
 
@@ -41,7 +43,9 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
     signer = configured_signer(settings, Purpose.ARTIFACT)
     audit_signer(settings)  # whoever may not sign the event of a change must not make the change
     reserved.refuse(settings, request.artifact_uri)
-    stored = recorded.verify(settings, request.artifact_uri, request.checksum)
+    heads = Heads(request.artifact_uri) if settings.scan else None
+    stored = recorded.verify(settings, request.artifact_uri, request.checksum, heads)
+    found = None if heads is None else findings(settings, stored, heads)
     artifact_id, at = uuid4(), datetime.now(UTC)
     payload = statements.registration(
         artifact_id=artifact_id,
@@ -51,9 +55,17 @@ def register(settings: Settings, request: RegistrationRequest) -> Artifact:
         **request.model_dump(exclude={"checksum", "request_id"}),
     )
     statement = attest(payload, signer)
+    scanned = None if found is None else signed(signer, artifact_id, request.model, stored, found, request.registered_by)
     with database.autocommit(settings) as connection:
         kept = registrations.register(
-            connection, request, artifact_id=artifact_id, request_id=request_id, stored=stored, attestation=statement, at=at
+            connection,
+            request,
+            artifact_id=artifact_id,
+            request_id=request_id,
+            stored=stored,
+            attestation=statement,
+            at=at,
+            scanned=scanned,
         )
     keep_up(settings)
     return kept

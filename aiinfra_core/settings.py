@@ -3,10 +3,12 @@
 What a missing setting means during development (embedded Postgres, local store, development key) is decided in `embedded`.
 """
 
+import base64
 import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -46,6 +48,23 @@ def _plain_token(token: SecretStr) -> SecretStr:
     if not value or not all("!" <= letter <= "~" for letter in value):
         raise ValueError("must be printable ASCII without spaces")  # in a header, anything else would be an error that quotes it
     return token
+
+
+def _webhook_secret(secret: SecretStr) -> SecretStr:
+    try:
+        key = base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
+    except ValueError:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise ValueError("must be whsec_ and 24 to 64 random bytes in base64, as Standard Webhooks says")
+    return secret
+
+
+def _webhook_address(address: SecretStr) -> SecretStr:
+    parts = urlsplit(address.get_secret_value())
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("must be an http:// or https:// URL without user name, password, query or fragment")
+    return address
 
 
 def _split_at_commas(value: Any) -> Any:
@@ -160,10 +179,10 @@ class Settings(BaseSettings):
     sentinel_timeout_seconds: float = Field(default=5.0, gt=0)
     min_promo_score: float = Field(default=0.8, allow_inf_nan=False)
     policy: str | None = None  # a name in deployments/policies, or the path of a YAML file
-    policy_seconds: float = Field(default=1.0, gt=0, le=60)
+    policy_seconds: float = Field(default=5.0, gt=0, le=60)
     public_url: str | None = None  # where people reach the service: links to approval pages begin with it
-    notify_url: SecretStr | None = None
-    notify_secret: SecretStr | None = None
+    notify_url: Annotated[SecretStr, AfterValidator(_webhook_address)] | None = None
+    notify_secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
     notify_events: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
     notify_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)] = ()
     scan: bool = True
@@ -215,8 +234,17 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _webhook_is_signed(self) -> "Settings":
+        if self.notify_url is not None and self.notify_secret is None:
+            raise ValueError("AI_INFRA_NOTIFY_URL is set, so AI_INFRA_NOTIFY_SECRET must be too; who receives it knows the same secret")
+        if self.notify_url is not None and self.production and not self.notify_url.get_secret_value().startswith("https://"):
+            raise ValueError("AI_INFRA_NOTIFY_URL must be https:// in production")
+        return self
+
+    @model_validator(mode="after")
     def _production_has_what_it_needs(self) -> "Settings":
-        if self.require_kms and not all(uri and is_remote(uri) for uri in self.signer_uris):
+        vouching = self.vouching_signer_uri or self.signer_uris[-1]  # where it has none of its own, it is one of the others
+        if self.require_kms and not all(uri and is_remote(uri) for uri in (*self.signer_uris, vouching)):
             raise ValueError(
                 "REQUIRE_KMS is set, so AI_INFRA_KMS_ENDPOINT must be too, or each signer URI must be https:, awskms:, vault: or pkcs11:"
             )

@@ -128,6 +128,7 @@ model_promotions = Table(
     Column("applied_at", MOMENT),
     Column("approvals_required", ExactJson),
     Column("pending_until", MOMENT),
+    Column("asked_by", Text),
 )
 
 environment_pointers = Table(

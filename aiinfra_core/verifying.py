@@ -11,20 +11,39 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Text, cast, select, union_all
 
-from aiinfra_core import database
+from aiinfra_core import agreeing, database
 from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log.checking import check
 from aiinfra_core.audit_log.checking.check import WHOLE, History, Way
 from aiinfra_core.audit_log.checking.walk import readable
+from aiinfra_core.domain.approval import Means, Withdrawal
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
 from aiinfra_core.domain.tombstone import Tombstone
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken
+from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, NotFound
+from aiinfra_core.evidence import dsse, statement
 from aiinfra_core.evidence.attestation import expect
+from aiinfra_core.evidence.predicates import PURPOSES
+from aiinfra_core.evidence.trust import held_by
 from aiinfra_core.keys import trust_of
 from aiinfra_core.log_tables import audit_events, audit_outbox
-from aiinfra_core.registry import artifacts, dossier, evaluations, evidence, imports, jobs, promotions, tombstones
+from aiinfra_core.registry import (
+    approvals,
+    artifacts,
+    attestations,
+    dossier,
+    evaluations,
+    evidence,
+    imports,
+    jobs,
+    promotions,
+    reproductions,
+    scans,
+    tombstones,
+)
+from aiinfra_core.registry.approvals import Given
+from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.settings import Settings
 
@@ -61,7 +80,8 @@ def verify_model(settings: Settings, reference: str, history: History | None = N
     """Check one registered artifact and all that is recorded about it; every step is tried, whatever the others found.
 
     1. history: the audit chain is whole and every state row is what its last event says.
-    2. registration, training, import, evaluations, promotions: each signed by a trusted key, and saying what the rows say.
+    2. registration, training, import, evaluations, reproductions, scans, promotions, approvals and their withdrawals: each signed by a
+       trusted key, and saying what the rows say.
     3. current: what the pointers name was applied by a recorded event that names its manifest.
     4. bytes: the stored artifact has the registered digest, or a signed tombstone says that it was removed.
 
@@ -105,14 +125,40 @@ def _signed_steps(settings: Settings, tx: Connection, artifact: Artifact) -> Ite
     for evaluation in evaluations.of_artifact(tx, artifact.id):
         name = f"evaluation {evaluation.digest[:12]} ({evaluation.kind})"
         yield signed(name, Purpose.EVALUATION, partial(evidence.of_evaluation, tx, artifact, evaluation), evaluation.created_at)
+    for reproduction in reproductions.of_artifact(tx, artifact.id):
+        gather = partial(evidence.of_reproduction, tx, artifact, reproduction)
+        yield signed(f"reproduction ({reproduction.outcome})", Purpose.EVALUATION, gather, reproduction.created_at)
+    for scan in scans.of_artifact(tx, artifact.id):
+        yield signed(f"scan ({scan.verdict})", Purpose.ARTIFACT, partial(evidence.of_scan, tx, artifact, scan), scan.created_at)
     for promotion in _signed_promotions(tx, artifact):
-        name = f"promotion to {promotion.environment}, sequence {promotion.sequence_seen + 1} ({promotion.status})"
-        gather = partial(_manifest, tx, promotion)
-        yield signed(name, Purpose.PROMOTION, gather, promotion.created_at, promotion.environment)
+        yield from _promotion_steps(settings, tx, dossier.of_promotion(tx, promotion.id))
 
 
-def _manifest(tx: Connection, promotion: Promotion) -> Kept:
-    return evidence.of_promotion(dossier.of_promotion(tx, promotion.id))
+def _promotion_steps(settings: Settings, tx: Connection, known: Dossier) -> Iterator[Step]:
+    promotion, signed = known.promotion, partial(_signed, settings, tx, environment=known.promotion.environment)
+    name = f"promotion to {promotion.environment}, sequence {promotion.sequence_seen + 1} ({promotion.status})"
+    yield signed(name, Purpose.PROMOTION, partial(evidence.of_promotion, known), promotion.created_at)
+    for given in approvals.of_promotion(tx, promotion.id):
+        approval, withdrawal = given.approval, given.withdrawal
+        gather = partial(_approval, known, given)
+        name = f"approval by {approval.approver} of sequence {promotion.sequence_seen + 1} in {promotion.environment}"
+        owner = approval.approver if approval.means is Means.KEY else None
+        yield signed(name, agreeing.PURPOSE_OF[approval.means], gather, approval.created_at, owner=owner)
+        if withdrawal is not None:
+            kept, purpose = partial(evidence.of_withdrawal, tx, known, given, withdrawal), _purpose_of(tx, withdrawal)
+            owner = withdrawal.withdrawn_by if purpose is Purpose.APPROVAL else None
+            yield signed(f"withdrawal of the {name}", purpose, kept, withdrawal.created_at, owner=owner)
+
+
+def _approval(known: Dossier, given: Given) -> Kept:
+    return Kept(given.envelope, agreeing.expected_of(given.approval, known, given.envelope))
+
+
+def _purpose_of(tx: Connection, withdrawal: Withdrawal) -> Purpose:
+    try:
+        return PURPOSES[statement.parse(dsse.parse(attestations.envelope(tx, withdrawal.attestation)).payload).predicate_type]
+    except (NotFound, EvidenceBroken):
+        return Purpose.APPROVAL  # said where its statement is checked
 
 
 def _signed_promotions(tx: Connection, artifact: Artifact) -> Iterable[Promotion]:
@@ -127,13 +173,18 @@ def _signed(
     gather: Callable[[], Kept],
     since: datetime,
     environment: str | None = None,
+    owner: str | None = None,
 ) -> Step:
-    """Check a record's statement with the keys that counted when the log took it in, which it did at `since` or later."""
+    """Check a record's statement with the keys that counted when the log took it in, which it did at `since` or later.
+
+    With `owner` only theirs count.
+    """
     try:
         kept = gather()
-        keys = evidence.keys_that_count(tx, trust_of(settings), purpose, kept.envelope, at=since, environment=environment)
+        trust = trust_of(settings) if owner is None else held_by(trust_of(settings), owner)
+        keys = evidence.keys_that_count(tx, trust, purpose, kept.envelope, at=since, environment=environment)
         expect(kept.envelope, keys, kept.expected)
-    except (BadInput, EvidenceBroken, ValueError) as error:
+    except (BadInput, EvidenceBroken, NotFound, ValueError) as error:
         return Step(name, passed=False, detail=str(error))
     return Step(name, passed=True, detail="signed by a trusted key, and the rows say the same")
 

@@ -35,4 +35,5 @@ search_metrics = Table(
     required("measured", Boolean),
     required("evaluated_at", MOMENT),
     required("evaluation_id", Uuid),
+    required("by_pipeline", Boolean),
 )

@@ -4,12 +4,15 @@ What the options mean together is checked by the flow's own records; how a flow 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
 
 from cyclopts import Parameter
 
-from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, dataset, person, values
+from aiinfra_core.cli.evaluation_typed import NOTHING, EvaluationOptions
+from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, dataset, json_file, person, values
+from aiinfra_core.errors import BadInput
 from aiinfra_core.training import code as training_code
 
 Parameters = dict[str, Any]
@@ -55,11 +58,32 @@ def pipeline(
     options: SpecOptions,
     *,
     to: Annotated[str, Parameter(help="The environments, in this order; the first no ends the way.")] = "staging,prod",
+    evaluation: Annotated[
+        Path | None,
+        Parameter(help="A JSON file of an evaluation spec; it is measured by it before each promotion, and so is what is current."),
+    ] = None,
     requested_by: RequestedBy = None,
 ) -> Parameters:
     """Return the parameters of a pipeline."""
     environments = [name.strip() for name in to.split(",")]
-    return {"request": {"spec": options.spec(), "environments": environments, "requested_by": person(requested_by)}}
+    measured = None if evaluation is None else json_file(evaluation)
+    return {"request": {"spec": options.spec(), "environments": environments, "evaluation": measured, "requested_by": person(requested_by)}}
+
+
+def evaluation(
+    artifact: Reference,
+    /,
+    options: EvaluationOptions = NOTHING,
+    *,
+    against: Annotated[str | None, Parameter(metavar="ENVIRONMENT", help="Measure what is current there by the same spec too.")] = None,
+    requested_by: RequestedBy = None,
+) -> Parameters:
+    """Return the parameters of an evaluation."""
+    spec = options.asked()
+    if spec is None:
+        raise BadInput("An evaluation needs --code, --entry-point and --dataset; type them, or name a file with --spec.")
+    request = {"artifact": artifact, "spec": spec, "against": against, "requested_by": person(requested_by)}
+    return {"request": request}
 
 
 def registration(
@@ -85,12 +109,29 @@ def registration(
     return {"request": request}
 
 
+def reproduction(
+    artifact: Reference,
+    /,
+    *,
+    tolerance: Annotated[Pairs, Parameter(metavar="METRIC=DISTANCE", help="How far a metric may be from the recorded one.")] = None,
+    reproduced_by: Annotated[str | None, Parameter(help="Who runs it; without it, the user who types.")] = None,
+    request_id: RequestId = None,
+) -> Parameters:
+    """Return the parameters of a reproduction."""
+    tolerances = values("--tolerance", tolerance)
+    request = {"artifact": artifact, "tolerances": tolerances, "reproduced_by": person(reproduced_by), "request_id": request_id}
+    return {"request": request}
+
+
 def promotion(
     artifact: Reference,
     /,
     *,
     to: Annotated[str, Parameter(help="The environment, such as staging or prod.")],
     metric: Annotated[Pairs, Parameter(help="A claimed score, judged instead of what was measured.")] = None,
+    evaluation: Annotated[
+        str | None, Parameter(metavar="DIGEST", help="The recorded evaluation to judge; without it, the newest measured.")
+    ] = None,
     requested_by: RequestedBy = None,
     request_id: RequestId = None,
 ) -> Parameters:
@@ -99,6 +140,7 @@ def promotion(
         "artifact": artifact,
         "environment": to,
         "evaluation": values("--metric", metric) or None,
+        "judged_on": evaluation,
         "requested_by": person(requested_by),
         "request_id": request_id,
     }

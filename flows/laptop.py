@@ -22,13 +22,14 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from prefect.utilities.urls import url_for
 
 from aiinfra_core.cli.exit_codes import ExitCode, of_error
-from aiinfra_core.domain.promotion import PromotionStatus
+from aiinfra_core.domain.promotion import REFUSED, PromotionStatus
+from aiinfra_core.domain.reproduction import Outcome
 from aiinfra_core.embedded import prefect_server
 from aiinfra_core.errors import AiInfraError, BadInput, Unavailable
 from aiinfra_core.settings import Settings
-from flows.outcomes import PipelineOutcome, PromotionOutcome
+from flows.outcomes import PipelineOutcome, PromotionOutcome, ReproductionOutcome
 
-_A_NO = {PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK}
+_A_NO = {*REFUSED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK}
 _RUNS = ("prefect.flow_runs", "prefect.task_runs", "aiinfra_core")
 _Options = Callable[..., dict[str, Any]]
 
@@ -121,14 +122,19 @@ def _report(state: State[object]) -> ExitCode:
     outcome = state.result(raise_on_failure=False)
     if state.is_completed():
         print(f"{where}\n{outcome}")  # noqa: T201
-        refused = isinstance(outcome, (PromotionOutcome, PipelineOutcome)) and outcome.status in _A_NO
-        return ExitCode.REFUSED if refused else ExitCode.OK
+        return ExitCode.REFUSED if _is_a_no(outcome) else ExitCode.OK
     print(where, file=sys.stderr)  # noqa: T201
     if isinstance(outcome, AiInfraError):
         return _tell(outcome)
     # What is not an error of the product may hold a secret in its text.
     print(f"Something unexpected happened ({type(outcome).__name__}); the log of the run shows where.", file=sys.stderr)  # noqa: T201
     return ExitCode.UNEXPECTED
+
+
+def _is_a_no(outcome: object) -> bool:
+    if isinstance(outcome, ReproductionOutcome):
+        return outcome.outcome is Outcome.DIFFERENT
+    return isinstance(outcome, (PromotionOutcome, PipelineOutcome)) and outcome.status in _A_NO
 
 
 def _tell(error: AiInfraError) -> ExitCode:

@@ -11,9 +11,10 @@ from uuid import UUID
 from prefect.states import Completed
 
 from aiinfra_core.audit_log.checking.check import History
-from aiinfra_core.domain.artifact import Artifact
-from aiinfra_core.domain.promotion import Promotion, PromotionStatus
+from aiinfra_core.domain.artifact import Artifact, Evaluation
+from aiinfra_core.domain.promotion import Promotion, PromotionStatus, awaited
 from aiinfra_core.domain.record import Name, Record, Sha256
+from aiinfra_core.domain.reproduction import Outcome, Reproduction
 from aiinfra_core.domain.training import JobStatus, TrainingJob
 from aiinfra_core.errors import EvidenceBroken, TrainingFailed, Unavailable
 from aiinfra_core.verifying import Step
@@ -48,6 +49,41 @@ class RegistrationOutcome(Record):
     def __str__(self) -> str:
         """Say it in a line."""
         return f"{self.model}:{self.version} registered: digest {self.checksum}, signed by {self.signer_id}"
+
+
+class EvaluationOutcome(Record):
+    """What was measured; `champion` is what the current artifact has in the same metrics, where it was asked for and there is one."""
+
+    artifact_id: UUID
+    model: Name
+    version: int
+    evaluation: Sha256
+    metrics: dict[str, float]
+    champion: dict[str, float] | None
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        than = self.champion or {}
+        scores = (f"{name} {value:.4g}" + (f" (now {than[name]:.4g})" if name in than else "") for name, value in self.metrics.items())
+        return f"{self.model}:{self.version} measured: {', '.join(scores)}"
+
+
+class ReproductionOutcome(Record):
+    """What came out when a training was run again, and the kinds of the likely causes where it was something else."""
+
+    reproduction_id: UUID
+    artifact_id: UUID
+    model: Name
+    version: int
+    outcome: Outcome
+    checksum: Sha256
+    reproduced_checksum: Sha256 | None
+    causes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        why = f" ({', '.join(self.causes)})" if self.causes else ""
+        return f"{self.model}:{self.version} reproduced: {self.outcome.replace('_', ' ')}{why}"
 
 
 class PromotionOutcome(Record):
@@ -137,6 +173,34 @@ def registered(artifact: Artifact) -> RegistrationOutcome:
     return RegistrationOutcome(artifact_id=artifact.id, **artifact.model_dump(include={"model", "version", "checksum", "signer_id"}))
 
 
+def evaluated(artifact: Artifact, evaluation: Evaluation, champion: Evaluation | None) -> EvaluationOutcome:
+    """Return what was measured."""
+    return EvaluationOutcome(
+        artifact_id=artifact.id,
+        model=artifact.model,
+        version=artifact.version,
+        evaluation=evaluation.digest,
+        metrics=evaluation.metrics,
+        champion=champion and champion.metrics,
+    )
+
+
+def compared(reproduction: Reproduction, artifact: Artifact) -> ReproductionOutcome:
+    """Return what came out of a training that was run again.
+
+    Raises:
+        TrainingFailed: nothing did, and that is recorded.
+    """
+    if reproduction.outcome is Outcome.FAILED:
+        raise TrainingFailed(f"{artifact.model}:{artifact.version} could not be trained again: {reproduction.report['error']}")
+    return ReproductionOutcome(
+        reproduction_id=reproduction.id,
+        causes=tuple(cause["kind"] for cause in reproduction.report["causes"]),
+        **reproduction.model_dump(include={"artifact_id", "outcome", "reproduced_checksum"}),
+        **artifact.model_dump(include={"model", "version", "checksum"}),
+    )
+
+
 def promoted(promotion: Promotion, artifact: Artifact) -> PromotionOutcome:
     """Return how a promotion ended.
 
@@ -146,11 +210,13 @@ def promoted(promotion: Promotion, artifact: Artifact) -> PromotionOutcome:
     if promotion.status is PromotionStatus.REJECTED and (promotion.reason or "").startswith(_UNAVAILABLE):
         part, _, reason = (promotion.reason or "").removeprefix(_UNAVAILABLE).partition(" ")
         raise Unavailable(part, f"{_UNAVAILABLE}{part} {reason}")
+    waits = promotion.status is PromotionStatus.PENDING_APPROVAL
     return PromotionOutcome(
         promotion_id=promotion.id,
         version=artifact.version,
         checksum=artifact.checksum,
-        **promotion.model_dump(include={"artifact_id", "model", "environment", "status", "reason", "signer_id"}),
+        reason=f"it needs {awaited(promotion)}; look at it with: aiinfra approve {promotion.id}" if waits else promotion.reason,
+        **promotion.model_dump(include={"artifact_id", "model", "environment", "status", "signer_id"}),
     )
 
 
@@ -187,3 +253,9 @@ def ended(outcome: _Promoted) -> _Promoted:
     name = outcome.status.replace("_", " ").title().replace(" ", "")
     # Prefect takes a returned state as the end of the run and gives its data to whoever called the flow.
     return cast("_Promoted", Completed(name=name, message=outcome.reason, data=outcome))
+
+
+def named_after_outcome(outcome: ReproductionOutcome) -> ReproductionOutcome:
+    """End the run Completed, named Identical, WithinTolerance or Different."""
+    name = outcome.outcome.replace("_", " ").title().replace(" ", "")
+    return cast("ReproductionOutcome", Completed(name=name, message=str(outcome), data=outcome))

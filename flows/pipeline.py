@@ -3,10 +3,11 @@
 from prefect import flow
 
 from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
+from flows.evaluate import evaluate
 from flows.outcomes import PipelineOutcome, ended
 from flows.promote import promote
 from flows.register import register
-from flows.requests import PipelineRequest, TrainingRequest
+from flows.requests import EvaluationRequest, PipelineRequest, TrainingRequest
 from flows.train import train
 from tasks.promotion import check_environments
 from tasks.registration import record_measured, registration_of
@@ -21,7 +22,10 @@ def pipeline(request: PipelineRequest) -> PipelineOutcome:
     record_measured(registered.artifact_id)
     name, promotions = f"{registered.model}:{registered.version}", []
     for environment in environments:
-        promotions.append(promote(PromotionRequest(artifact=name, environment=environment, requested_by=request.requested_by)))
+        asked = {"artifact": name, "requested_by": request.requested_by}
+        if request.evaluation is not None:
+            asked["judged_on"] = evaluate(EvaluationRequest(**asked, spec=request.evaluation, against=environment)).evaluation
+        promotions.append(promote(PromotionRequest(**asked, environment=environment)))
         if promotions[-1].status is not PromotionStatus.APPLIED:
             break
     outcome = PipelineOutcome(training_job_id=trained.training_job_id, registered=registered, promotions=tuple(promotions))

@@ -4,6 +4,7 @@ from prefect import flow
 
 from aiinfra_core.domain.promotion import PromotionRequest
 from flows.outcomes import PromotionOutcome, ended, promoted
+from tasks.announcing import announce_promotion
 from tasks.promotion import apply_promotion, decide, request_promotion, sign_manifest, verify_artifact
 from tasks.publication import publish_history
 from tasks.registration import find_artifact
@@ -20,6 +21,7 @@ def promote(request: PromotionRequest) -> PromotionOutcome:
     promotion = apply_promotion(promotion_id)
     artifact = find_artifact(str(promotion.artifact_id))
     summarise_promotion(promotion, artifact)
+    announce_promotion(promotion, artifact)
     publish_history()
     return ended(promoted(promotion, artifact))
 

@@ -92,7 +92,8 @@ _STEPS = (
       count(*) FILTER (WHERE status = 'applied') OVER (PARTITION BY environment, model ORDER BY i) - (status = 'applied')::integer,
       NULL, '{"allowed":true,"policyId":"seed","reason":"seeded","source":"seed"}', CASE status WHEN 'rejected' THEN 'seeded' END,
       'requester-' || i % 50, pg_temp.digest_of('promotion', i), 'c2lnbmF0dXJl', 'seed', pg_temp.moment(i), pg_temp.moment(i),
-      CASE status WHEN 'applied' THEN pg_temp.moment(i) END
+      CASE status WHEN 'applied' THEN pg_temp.moment(i) END, CASE status WHEN 'pending_approval' THEN '{"security":1}'::json END,
+      CASE status WHEN 'pending_approval' THEN pg_temp.moment(i) + interval '3 days' END
     FROM (
       SELECT i, pg_temp.model_of(i, :count) AS model, (ARRAY['staging', 'prod'])[1 + i / 5 % 2] AS environment,
         CASE WHEN i / 5 % 500 = 7 THEN 'pending_approval' WHEN i / 5 % 7 = 0 THEN 'rejected' ELSE 'applied' END AS status

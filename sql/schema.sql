@@ -101,6 +101,7 @@ CREATE TABLE evaluations (
   spec         json,
   spec_digest  text CHECK (spec_digest ~ '^[0-9a-f]{64}$'),
   UNIQUE (artifact_id, digest),
+  CONSTRAINT evaluations_once_by_spec UNIQUE (artifact_id, spec_digest),
   CONSTRAINT evaluations_spec_is_named CHECK ((spec IS NULL) = (spec_digest IS NULL)),
   CONSTRAINT evaluations_spec_is_measured CHECK (spec IS NULL OR kind = 'measured')
 );
@@ -129,6 +130,7 @@ CREATE TABLE model_promotions (
   applied_at     timestamptz,
   approvals_required json,
   pending_until  timestamptz,
+  asked_by       text,
   CHECK (status NOT IN ('approved', 'applied') OR (decision IS NOT NULL AND manifest IS NOT NULL AND signature IS NOT NULL)),
   CHECK (status <> 'rejected' OR reason IS NOT NULL),
   CHECK ((status IN ('applied', 'rolled_back')) = (applied_at IS NOT NULL)),
@@ -136,7 +138,8 @@ CREATE TABLE model_promotions (
   CONSTRAINT model_promotions_waits_for_something CHECK (status <> 'pending_approval' OR
     (decision IS NOT NULL AND manifest IS NOT NULL AND signature IS NOT NULL AND approvals_required IS NOT NULL AND pending_until IS NOT NULL))
 );
-CREATE INDEX model_promotions_waiting ON model_promotions (pending_until) WHERE status = 'pending_approval';
+CREATE INDEX model_promotions_waiting ON model_promotions (pending_until)
+  WHERE pending_until IS NOT NULL AND status IN ('pending_approval', 'approved');
 CREATE INDEX model_promotions_by_artifact ON model_promotions (artifact_id, created_at DESC);
 CREATE INDEX model_promotions_by_place ON model_promotions (environment, model, created_at DESC);
 
@@ -281,9 +284,9 @@ CREATE TRIGGER no_delete BEFORE DELETE ON model_promotions FOR EACH ROW EXECUTE 
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON model_promotions EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER fixed_columns BEFORE UPDATE ON model_promotions FOR EACH ROW
   WHEN ((OLD.id, OLD.request_id, OLD.artifact_id, OLD.model, OLD.environment, OLD.evaluation::text, OLD.evaluation_kind,
-        OLD.evaluation_digest, OLD.sequence_seen, OLD.follows, OLD.requested_by, OLD.created_at)
+        OLD.evaluation_digest, OLD.sequence_seen, OLD.follows, OLD.requested_by, OLD.asked_by, OLD.created_at)
     IS DISTINCT FROM (NEW.id, NEW.request_id, NEW.artifact_id, NEW.model, NEW.environment, NEW.evaluation::text, NEW.evaluation_kind,
-        NEW.evaluation_digest, NEW.sequence_seen, NEW.follows, NEW.requested_by, NEW.created_at))
+        NEW.evaluation_digest, NEW.sequence_seen, NEW.follows, NEW.requested_by, NEW.asked_by, NEW.created_at))
   EXECUTE FUNCTION refuse_fixed_columns();
 CREATE TRIGGER moves BEFORE UPDATE ON model_promotions FOR EACH ROW WHEN (OLD.status IS DISTINCT FROM NEW.status) EXECUTE FUNCTION only_these_moves(
   'requested>pending_approval', 'requested>approved', 'requested>rejected', 'requested>quarantined', 'requested>remediation',
@@ -440,7 +443,7 @@ CREATE TABLE search_terms (
   PRIMARY KEY (term, created_at, artifact_id, source_id)
 );
 
--- How an artifact scored: what was measured last, or claimed last where nothing was measured.
+-- How an artifact scored: what was measured last by an evaluation that was run, else by its training, else claimed last.
 CREATE TABLE search_metrics (
   artifact_id    uuid NOT NULL,
   metric         text NOT NULL,
@@ -449,6 +452,7 @@ CREATE TABLE search_metrics (
   measured       boolean NOT NULL,
   evaluated_at   timestamptz NOT NULL,
   evaluation_id  uuid NOT NULL,
+  by_pipeline    boolean NOT NULL,
   PRIMARY KEY (artifact_id, metric)
 );
 CREATE INDEX search_metrics_by_value ON search_metrics (metric, value, artifact_id);
@@ -478,7 +482,8 @@ CREATE VIEW search_inputs AS
 CREATE VIEW search_scores AS
   SELECT artifact.id AS artifact_id, score.metric,
     CASE WHEN score.text ~ '^-?[0-9]{1,25}(\.[0-9]{1,25})?([eE][-+]?[0-9]{1,2})?$' THEN score.text::double precision END AS value,
-    artifact.model, evaluation.kind = 'measured' AS measured, evaluation.created_at AS evaluated_at, evaluation.id AS evaluation_id
+    artifact.model, evaluation.kind = 'measured' AS measured, evaluation.created_at AS evaluated_at, evaluation.id AS evaluation_id,
+    evaluation.spec_digest IS NOT NULL AS by_pipeline
   FROM evaluations evaluation JOIN model_artifacts artifact ON artifact.id = evaluation.artifact_id
   CROSS JOIN LATERAL (
     SELECT DISTINCT ON (key) key AS metric, value::text AS text FROM json_each(searchable(evaluation.metrics, 'object'))
@@ -495,8 +500,10 @@ CREATE FUNCTION keep_search_metrics() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   INSERT INTO search_metrics AS kept SELECT * FROM search_scores WHERE evaluation_id = NEW.id AND value IS NOT NULL
   ON CONFLICT (artifact_id, metric) DO UPDATE
-    SET (value, measured, evaluated_at, evaluation_id) = (EXCLUDED.value, EXCLUDED.measured, EXCLUDED.evaluated_at, EXCLUDED.evaluation_id)
-    WHERE (EXCLUDED.measured, EXCLUDED.evaluated_at, EXCLUDED.evaluation_id) > (kept.measured, kept.evaluated_at, kept.evaluation_id);
+    SET (value, measured, by_pipeline, evaluated_at, evaluation_id)
+      = (EXCLUDED.value, EXCLUDED.measured, EXCLUDED.by_pipeline, EXCLUDED.evaluated_at, EXCLUDED.evaluation_id)
+    WHERE (EXCLUDED.measured, EXCLUDED.by_pipeline, EXCLUDED.evaluated_at, EXCLUDED.evaluation_id)
+      > (kept.measured, kept.by_pipeline, kept.evaluated_at, kept.evaluation_id);
   RETURN NULL;
 END $$;
 
@@ -541,7 +548,7 @@ CREATE FUNCTION refill_search() RETURNS void LANGUAGE sql AS $$
   DELETE FROM search_metrics;
   INSERT INTO search_metrics
     SELECT DISTINCT ON (artifact_id, metric) * FROM search_scores WHERE value IS NOT NULL
-    ORDER BY artifact_id, metric, measured DESC, evaluated_at DESC, evaluation_id DESC;
+    ORDER BY artifact_id, metric, measured DESC, by_pipeline DESC, evaluated_at DESC, evaluation_id DESC;
 $$;
 
 CREATE TRIGGER search AFTER INSERT ON model_artifacts FOR EACH ROW WHEN (NEW.training_job_id IS NOT NULL) EXECUTE FUNCTION keep_search_inputs();

@@ -15,9 +15,11 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from aiinfra_core.audit_log.checking.check import History
-from aiinfra_core.domain.artifact import Artifact
-from aiinfra_core.domain.promotion import Promotion
+from aiinfra_core.domain.artifact import Artifact, Evaluation
+from aiinfra_core.domain.promotion import Promotion, PromotionStatus, awaited
+from aiinfra_core.domain.reproduction import Reproduction
 from aiinfra_core.domain.training import TrainingJob
+from aiinfra_core.embedded.defaults import current_settings
 from aiinfra_core.verifying import Step
 
 
@@ -56,6 +58,42 @@ def summarise_registration(artifact: Artifact) -> None:
 
 
 @task(cache_policy=NO_CACHE)
+def summarise_evaluation(artifact: Artifact, evaluation: Evaluation, champion: Evaluation | None) -> None:
+    """Show what was measured, by what, and how what is current scores by the same."""
+    spec = evaluation.spec or {}
+    facts = {
+        "measured by": f"{spec.get('entryPoint')} of {spec.get('codeRef')}",
+        "on": ", ".join(f"{ref['name']} (sha256 {ref['sha256'][:12]})" for ref in spec.get("datasetRefs", ())),
+        "spec": evaluation.spec_digest,
+        "recorded by": evaluation.recorded_by,
+        "evaluation": evaluation.digest,
+    }
+    _summary(f"{artifact.model}-evaluation", f"{_name(artifact)} measured", facts, verify=_name(artifact))
+    current = {f"{name} of what is current": value for name, value in champion.metrics.items()} if champion else {}
+    _metrics(f"{artifact.model}-evaluation-metrics", "What was measured", {**evaluation.metrics, **current})
+
+
+@task(cache_policy=NO_CACHE)
+def summarise_reproduction(reproduction: Reproduction, artifact: Artifact) -> None:
+    """Show what came out, which files differ and why, as far as it was seen."""
+    report = reproduction.report
+    facts = {
+        "outcome": reproduction.outcome.replace("_", " "),
+        "error": report["error"],
+        "digest": artifact.checksum,
+        "reproduced digest": reproduction.reproduced_checksum,
+        "trained by": report["trainedBy"],
+        "reproduced by": reproduction.reproduced_by,
+        "log": report["logUri"],
+        "reproduction": reproduction.id,
+    }
+    _summary(f"{artifact.model}-reproduction", f"{_name(artifact)} reproduced", facts, verify=_name(artifact))
+    if report["causes"]:
+        rows = [{"cause": one["kind"], "certainty": one["certainty"], "says": one["says"]} for one in report["causes"]]
+        create_table_artifact(rows, key=_key(f"{artifact.model}-causes"), description="Why other bytes came out")
+
+
+@task(cache_policy=NO_CACHE)
 def summarise_promotion(promotion: Promotion, artifact: Artifact) -> None:
     """Show how a promotion ended, what the gate said and how to verify it."""
     decision = promotion.decision
@@ -71,6 +109,9 @@ def summarise_promotion(promotion: Promotion, artifact: Artifact) -> None:
         "promotion": promotion.id,
     }
     key = f"{promotion.model}-to-{promotion.environment}"
+    if promotion.status is PromotionStatus.PENDING_APPROVAL:
+        facts |= {"needs": awaited(promotion)}
+        _how_to_approve(key, promotion, artifact)
     _summary(key, f"{_name(artifact)} to {promotion.environment}", facts, verify=_name(artifact))
     _metrics(f"{key}-metrics", f"What was judged ({promotion.evaluation_kind or 'no evaluation'})", promotion.evaluation)
     _link(f"{promotion.model}-artifact", artifact.artifact_uri)
@@ -95,6 +136,21 @@ def summarise_verification(history: History, steps: Sequence[Step]) -> None:
     findings = [{"check": finding.place, "passed": False, "detail": finding.problem} for finding in history.findings]
     if rows := checks + findings:
         create_table_artifact(rows, key="verification-checks", description="What was checked")
+
+
+def _how_to_approve(key: str, promotion: Promotion, artifact: Artifact) -> None:
+    """Link the page for whoever has to agree, where people reach a service, and give the command."""
+    public_url = (current_settings().public_url or "").rstrip("/")
+    command = f"aiinfra approve {promotion.id} --manifest {promotion.manifest}" + (f" --server {public_url}" if public_url else "")
+    page = f"{public_url}/ai-infra/promotions/{promotion.id}/page"
+    shown = f"Look at it first: [{page}]({page})" if public_url else f"Look at it first:\n\n    aiinfra approve {promotion.id}"
+    title = f"{_name(artifact)} waits for approval for {promotion.environment}"
+    text = (
+        f"# {title}\n\nIt needs {awaited(promotion)}; not {promotion.requested_by}, who asked.\n\n{shown}\n\nAgree to it:\n\n    {command}"
+    )
+    create_markdown_artifact(text, key=_key(f"{key}-approval"), description=title)
+    if public_url:
+        create_link_artifact(page, link_text="The page for approvers", key=_key(f"{key}-approval-page"), description=title)
 
 
 def _summary(key: str, title: str, facts: Mapping[str, Any], *, verify: str | None = None) -> None:

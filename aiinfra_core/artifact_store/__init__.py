@@ -121,8 +121,8 @@ def put_bytes(location: Location, data: bytes, prefix: str, suffix: str) -> str:
     return uri
 
 
-def measure(location: Location, uri: str) -> StoredArtifact:
-    """Read everything at a URI and return its kind, digest and size.
+def measure(location: Location, uri: str, look: reading.Look | None = None) -> StoredArtifact:
+    """Read everything at a URI, showing it to `look` on the way, and return its kind, digest and size.
 
     Raises:
         BadInput: the URI is not below the location's root, or what is there is no artifact.
@@ -132,10 +132,10 @@ def measure(location: Location, uri: str) -> StoredArtifact:
     """
     key = _key_of(location, uri)
     with reported(location):
-        return reading.measure(store_of(location), uri, key)
+        return reading.measure(store_of(location), uri, key, look)
 
 
-def verify(location: Location, uri: str, checksum: str) -> StoredArtifact:
+def verify(location: Location, uri: str, checksum: str, look: reading.Look | None = None) -> StoredArtifact:
     """Read everything at a URI and return it only if it has this digest.
 
     Raises:
@@ -143,7 +143,7 @@ def verify(location: Location, uri: str, checksum: str) -> StoredArtifact:
         BadInput, ArtifactMissing, Unavailable: as `measure`.
     """
     _checked_digest(checksum)
-    stored = measure(location, uri)
+    stored = measure(location, uri, look)
     _refuse_other(uri, stored.checksum, checksum)
     return stored
 

@@ -3,8 +3,9 @@
 Works on any store by checked key; where the bytes lie and which digest was expected does not live here.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +14,9 @@ from aiinfra_core.artifact_store import local, streams
 from aiinfra_core.artifact_store.streams import Hashed, Stream
 from aiinfra_core.domain.artifact import DigestKind, StoredArtifact
 from aiinfra_core.errors import ArtifactMissing, BadInput, DigestMismatch
+
+Look = Callable[[str, memoryview], object]
+"""Is shown each block of each file as it is read; the name is empty where the artifact is one file."""
 
 
 class Store(Protocol):
@@ -61,8 +65,8 @@ def kind_at(store: Store, uri: str, key: str) -> DigestKind:
     return kind
 
 
-def measure(store: Store, uri: str, key: str) -> StoredArtifact:
-    """Read everything at a key.
+def measure(store: Store, uri: str, key: str, look: Look | None = None) -> StoredArtifact:
+    """Read everything at a key, showing it to `look` on the way.
 
     Raises:
         ArtifactMissing: nothing is there.
@@ -70,11 +74,11 @@ def measure(store: Store, uri: str, key: str) -> StoredArtifact:
     """
     if kind_at(store, uri, key) is DigestKind.FILE:
         with store.opened(key) as stream:
-            return file_artifact(uri, streams.pour(stream))
+            return file_artifact(uri, streams.pour(stream, look and partial(look, "")))
     files = {}
     for name in store.files(key):
         with store.opened(f"{key}/{name}") as stream:
-            files[name] = streams.pour(stream)
+            files[name] = streams.pour(stream, look and partial(look, name))
     _refuse_other_sums(store, uri, key, files)
     return directory_artifact(uri, files)
 

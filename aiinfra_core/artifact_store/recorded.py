@@ -9,6 +9,7 @@ from functools import lru_cache
 from threading import BoundedSemaphore
 
 from aiinfra_core import artifact_store
+from aiinfra_core.artifact_store.reading import Look
 from aiinfra_core.domain.artifact import StoredArtifact
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.settings import Settings
@@ -19,8 +20,10 @@ MOST_WAITING = 8
 _crowds: list[BoundedSemaphore] = []
 
 
-def verify(settings: Settings, uri: str, checksum: str) -> StoredArtifact:
+def verify(settings: Settings, uri: str, checksum: str, look: Look | None = None) -> StoredArtifact:
     """Read everything at a URI and return it only if it has this digest; `verify_concurrency` of a process are read at a time.
+
+    `look` is shown every block on the way, before it is known whether the digest is the right one.
 
     Raises:
         BadInput: the URI is below no root that may be read.
@@ -29,8 +32,8 @@ def verify(settings: Settings, uri: str, checksum: str) -> StoredArtifact:
         Unavailable: the store cannot be reached or refuses, others were read for too long, or too many wait.
     """
     place = artifact_store.location_of(settings, uri)
-    with _place(), _turn(settings.verify_concurrency):
-        return artifact_store.verify(place, uri, checksum)
+    with being_with_artifacts(), _turn(settings.verify_concurrency):
+        return artifact_store.verify(place, uri, checksum, look)
 
 
 @contextmanager
@@ -48,7 +51,12 @@ def leaving_threads_free(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _place() -> Iterator[None]:
+def being_with_artifacts() -> Iterator[None]:
+    """Be one of those with artifacts while the block runs, where `leaving_threads_free` bounds them.
+
+    Raises:
+        Unavailable: too many are.
+    """
     if not _crowds:
         yield
         return

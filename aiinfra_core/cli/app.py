@@ -72,8 +72,26 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "evaluating:evaluate",
-        "Record, signed, what an artifact's own training measured; a promotion is judged on it.",
-        ("aiinfra evaluate rain:1",),
+        """Measure a version with a script, run like a training, and keep, signed, what it measured; a promotion is judged on it.
+
+        The same script on the same data is run once for a version. With --against, what is current there is measured by it too. Without a
+        script, what the version's own training measured is kept.""",
+        (
+            "aiinfra evaluate rain:1",
+            "aiinfra evaluate rain:2 --code . --entry-point evaluate.py --dataset days=held_out.parquet --against prod",
+            "aiinfra evaluate rain --spec evaluation.json --json",
+        ),
+    ),
+    "reproduce": Command(
+        "reproducing:reproduce",
+        """Run a version's training again from its recorded provenance, compare what comes out file by file, and sign the outcome.
+
+        Exit code 0: identical, or within the tolerances; 3: other bytes came out; 7: nothing came out. Likely causes are named.""",
+        (
+            "aiinfra reproduce rain:1",
+            "aiinfra reproduce rain@staging --tolerance quality=0.01 --tolerance log_loss=0.02",
+            "aiinfra reproduce rain:1 --directory /var/tmp/again --json",
+        ),
     ),
     "promote": Command(
         "promoting:promote",
@@ -82,7 +100,29 @@ COMMANDS = {
         Without --metric it is judged on its newest measured evaluation.""",
         ("aiinfra promote rain --to staging", "aiinfra promote rain:1 --to prod --metric quality=0.9"),
     ),
+    "pending": Command("approving:pending", "List the promotions that wait for people.", ("aiinfra pending",)),
+    "approve": Command(
+        "approving:approve",
+        """Agree to a promotion that waits for you: to exactly the manifest you looked at.
+
+        Without --manifest it is shown, and nothing is signed. With --key you sign yourself; without it the service vouches for whom it
+        knows. Whoever asked for a promotion cannot approve it; the approval that was missing carries it on.""",
+        (
+            "aiinfra approve 445498d7-250f-4640-b898-f7dddebc4f86",
+            "aiinfra approve 445498d7-250f-4640-b898-f7dddebc4f86 --manifest DIGEST --server https://registry.example",
+            "aiinfra approve 445498d7-250f-4640-b898-f7dddebc4f86 --manifest DIGEST --key file:me.key",
+        ),
+    ),
+    "approvals": Command("approving:approvals", "Look at who agreed to a promotion, and take an approval of yours back."),
+    "policy": Command("policies:policy", "Check and try policies, explain what they say, and simulate what another one would have said."),
     "models": Command("models:models", "Look at registered models."),
+    "scan": Command(
+        "scanning:scan",
+        """Look into a version's files again and record, signed, whether loading it would run code; nothing is loaded to find out.
+
+        It happens by itself at registration; do it again with a newer scanner. Exit code 3 unless it is no_code or safe.""",
+        ("aiinfra scan rain:1", "aiinfra scan rain@prod --json"),
+    ),
     "card": Command("cards:card", "Read and write what people say about a model or a version: description, tags, model card."),
     "bom": Command(
         "bom:bom",

@@ -6,6 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from aiinfra_core.audit_log.checking.check import History, Way
+from aiinfra_core.audit_log.delivering import webhook
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, counting, note, say, say_json, say_table
 from aiinfra_core.cli.parts import running_parts
@@ -28,6 +29,7 @@ def verify(
     with counting("Verifying the audit log") as progress:
         way = Way(state=state or default_state(settings), incremental=incremental, restart=restart, progress=progress)
         history = verify_history(settings, way)
+    webhook.audit_failed(settings, history)
     for line in history.notes:
         note(line)
     if as_json:

@@ -5,6 +5,7 @@ from enum import IntEnum
 from aiinfra_core.errors import (
     AiInfraError,
     BadInput,
+    EvaluationFailed,
     EvidenceBroken,
     Misconfigured,
     NotAllowed,
@@ -35,6 +36,7 @@ _OF_ERRORS: dict[type[AiInfraError], ExitCode] = {
     BadInput: ExitCode.BAD_INPUT,
     Refused: ExitCode.REFUSED,
     TrainingFailed: ExitCode.TRAINING_FAILED,
+    EvaluationFailed: ExitCode.TRAINING_FAILED,
     Unavailable: ExitCode.UNAVAILABLE,
     TooManyRequests: ExitCode.UNAVAILABLE,
     NotAllowed: ExitCode.NOT_ALLOWED,

@@ -5,20 +5,23 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from aiinfra_core import artifact_store, checksums, database, jobs, prefect_runs
+from aiinfra_core import approving, artifact_store, awaiting, checksums, database, jobs, prefect_runs
+from aiinfra_core.approving.statements import Vouched
 from aiinfra_core.artifact_store import streams
 from aiinfra_core.cli.output import working
-from aiinfra_core.cli.registry import Known, Listed, Registration, Wanted
+from aiinfra_core.cli.registry import Agreed, Known, Listed, Registration, TakenBack, Wanted
 from aiinfra_core.cli.typed import checked, person, reference
 from aiinfra_core.domain.artifact import RegistrationRequest
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import JobStatus, Lease, TrainingJob, TrainingSpec
+from aiinfra_core.errors import BadInput
 from aiinfra_core.promoting import promote
 from aiinfra_core.registering import register, registration_of
 from aiinfra_core.registry import artifacts, cards, evaluations, imports, leases, promotions, tombstones
 from aiinfra_core.registry import jobs as recorded_jobs
 from aiinfra_core.settings import Settings
 from aiinfra_core.verifying import verify_model
+from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.executing import SentJobDetails, sent_job_details
 from aiinfra_core.wire.reading import SentCheck, SentReport
 from aiinfra_core.wire.records import SentArtifact, SentJob, SentPromotion, sent_artifact, sent_card, sent_job, sent_promotion
@@ -76,10 +79,45 @@ class Here:
             artifact=reference(self._settings, wanted.artifact),
             environment=wanted.environment,
             evaluation=wanted.evaluation,
+            judged_on=wanted.judged_on,
             requested_by=person(wanted.requested_by),
             request_id=wanted.request_id,
         )
         return sent_promotion(promote(self._settings, request))
+
+    def pending(self, limit: int) -> Sequence[SentPromotion]:
+        """Return the promotions that wait for people, newest first."""
+        with database.snapshot(self._settings) as tx:
+            return [sent_promotion(one) for one in promotions.waiting(tx, limit)]
+
+    def approvals(self, promotion_id: UUID) -> SentApprovals:
+        """Return what a promotion waits for and who agreed."""
+        return awaiting.approvals_of(self._settings, promotion_id)
+
+    def approve(self, agreed: Agreed) -> SentAgreement:
+        """Keep an approval; without an envelope this machine vouches for whoever types, which only development takes."""
+        vouched = self._vouched(agreed.promotion, agreed.approver) if agreed.envelope is None else None
+        approval, _ = approving.approve(
+            self._settings,
+            agreed.promotion,
+            manifest=agreed.manifest,
+            envelope=agreed.envelope,
+            identity=vouched,
+            comment=agreed.comment,
+        )
+        return awaiting.agreement(self._settings, agreed.promotion, approval.id)
+
+    def withdraw(self, taken: TakenBack) -> SentAgreement:
+        """Take an approval back, in the name of whoever gave it."""
+        vouched = self._vouched(taken.promotion, taken.approver) if taken.envelope is None else None
+        approving.withdraw(self._settings, taken.approval, envelope=taken.envelope, identity=vouched, reason=taken.reason)
+        return awaiting.agreement(self._settings, taken.promotion, taken.approval)
+
+    def approval_page(self, promotion_id: UUID) -> str:
+        """Return the page that shows an approver what they would agree to."""
+        from aiinfra_core.http_api import approval_page  # templates take a while to import, and only this needs them
+
+        return approval_page.page(*awaiting.story_of(self._settings, promotion_id), self._settings.public_url)
 
     def artifact(self, reference_typed: str) -> SentArtifact:
         """Return one version."""
@@ -120,6 +158,13 @@ class Here:
         artifact, steps = verify_model(self._settings, reference(self._settings, reference_typed))
         checks = tuple(SentCheck(name=step.name, passed=step.passed, detail=step.detail) for step in steps)
         return SentReport(artifact=sent_artifact(artifact), verified=all(step.passed for step in steps), checked_at=begun, checks=checks)
+
+    def _vouched(self, promotion_id: UUID, approver: str | None) -> Vouched:
+        if self._settings.production or self._settings.trust_root is not None:
+            raise BadInput("Nobody proves here who they are: sign with a key of yours, --key URI, or ask a service with --server URL.")
+        with database.autocommit(self._settings) as connection:
+            asked = promotions.get(connection, promotion_id).approvals_required or {}
+        return Vouched(person(approver), tuple(sorted({"approver", *asked})), "this-machine")
 
     def _shown(self, job: TrainingJob, lease: Lease | None) -> SentJobDetails:
         run = prefect_runs.address_of(self._settings, lease.flow_run_id) if lease and lease.flow_run_id else None

@@ -11,6 +11,7 @@ from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next,
 from aiinfra_core.cli.registry import Known, Listed, Server, registry_at
 from aiinfra_core.cli.typed import Reference
 from aiinfra_core.domain.artifact import Evaluation
+from aiinfra_core.domain.evaluation import source_in_words
 from aiinfra_core.errors import BadInput
 from aiinfra_core.wire.records import SentCard, SentPromotion
 
@@ -106,7 +107,8 @@ def _of_card(card: SentCard) -> dict[str, str | None]:
 def _say_evaluations(found: Sequence[Evaluation]) -> None:
     if found:
         say("Evaluations:")
-        say_table(("  KIND", "METRICS", "BY"), [(f"  {one.kind}", score(one.metrics), one.recorded_by) for one in found])
+        rows = [(f"  {source_in_words(one.kind, one.spec)}", score(one.metrics), one.recorded_by) for one in found]
+        say_table(("  HOW", "METRICS", "BY"), rows)
 
 
 def _say_promotions(found: Sequence[SentPromotion]) -> None:

@@ -9,14 +9,16 @@ from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, note, say, say_fields, say_json, say_next, score, working
 from aiinfra_core.cli.registry import Registry, Server, Wanted, registry_at
 from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, values
-from aiinfra_core.domain.promotion import PromotionStatus
+from aiinfra_core.domain.promotion import REFUSED, PromotionStatus
 from aiinfra_core.wire.records import SentPromotion
 
-_ENDED_WITH_A_NO = (PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK)
+_ENDED_WITH_A_NO = (*REFUSED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK)
 _WORDS: dict[str, str] = {
     PromotionStatus.APPLIED: "is current in",
     PromotionStatus.PENDING_APPROVAL: "waits for approval for",
     PromotionStatus.REJECTED: "was refused for",
+    PromotionStatus.QUARANTINED: "was refused and is to be quarantined; it was asked for",
+    PromotionStatus.REMEDIATION: "has to be mended first; it was asked for",
 }
 
 
@@ -26,6 +28,9 @@ def promote(
     *,
     to: Annotated[str, Parameter(help="The environment, such as staging or prod.")],
     metric: Annotated[Pairs, Parameter(help="A claimed score, judged instead of what was measured.")] = None,
+    evaluation: Annotated[
+        str | None, Parameter(metavar="DIGEST", help="The recorded evaluation to judge; without it, the newest measured.")
+    ] = None,
     requested_by: RequestedBy = None,
     request_id: RequestId = None,
     server: Server = None,
@@ -33,7 +38,8 @@ def promote(
 ) -> ExitCode:
     """Ask for a promotion and carry it out as far as it is allowed."""
     claimed = values("--metric", metric) or None
-    wanted = Wanted(artifact=artifact, environment=to, evaluation=claimed, requested_by=requested_by, request_id=request_id)
+    about = {"artifact": artifact, "environment": to, "evaluation": claimed, "judged_on": evaluation}
+    wanted = Wanted(**about, requested_by=requested_by, request_id=request_id)
     with registry_at(server) as registry:
         begun = registry.now()
         with working(f"Promoting {artifact} to {to}"):
@@ -44,10 +50,16 @@ def promote(
             _say(registry, promotion, here=not server)
     if promotion.created_at < begun:
         _note_recorded(promotion)
-    return _exit_code(promotion)
+    return exit_code_of(promotion)
 
 
-def _exit_code(promotion: SentPromotion) -> ExitCode:
+def awaited(promotion: SentPromotion) -> str | None:
+    """Return whom a promotion waits for in words, None for nobody."""
+    return ", ".join(f"{needed} as {role}" for role, needed in (promotion.approvals_required or {}).items()) or None
+
+
+def exit_code_of(promotion: SentPromotion) -> ExitCode:
+    """Return what the shell is told about a promotion; one that waits for people is no failure."""
     if promotion.status not in _ENDED_WITH_A_NO:
         return ExitCode.OK
     return ExitCode.UNAVAILABLE if (promotion.reason or "").startswith("unavailable:") else ExitCode.REFUSED
@@ -63,11 +75,14 @@ def _say(registry: Registry, promotion: SentPromotion, *, here: bool) -> None:
     name = f"{promotion.model}:{artifact.version}"
     say(f"{name} {_WORDS.get(promotion.status, f'ended {promotion.status} for')} {promotion.environment}")
     say_fields(_facts(promotion))
-    if _exit_code(promotion) is ExitCode.UNAVAILABLE:
+    if exit_code_of(promotion) is ExitCode.UNAVAILABLE:
         say("Nothing was changed; ask again with the same command.")
+    if promotion.status == PromotionStatus.PENDING_APPROVAL:
+        say("Somebody else has to agree; whoever does so last carries it on.")
+        say_next(f"aiinfra approve {promotion.id}")
     if promotion.status == PromotionStatus.APPLIED:
         say_next(_after(name, promotion, registry.environments()))
-    if promotion.status == PromotionStatus.REJECTED and not promotion.evaluation and _exit_code(promotion) is ExitCode.REFUSED:
+    if promotion.status == PromotionStatus.REJECTED and not promotion.evaluation and exit_code_of(promotion) is ExitCode.REFUSED:
         claim = f"aiinfra promote {name} --to {promotion.environment} --metric quality=SCORE"
         say_next(f"aiinfra evaluate {name}" if here and artifact.training_job_id else claim)
 
@@ -76,6 +91,7 @@ def _facts(promotion: SentPromotion) -> dict[str, Any]:
     decision = promotion.sentinel_decision
     return {
         "reason": promotion.reason or (decision.reason if decision else None),
+        **(_waits(promotion) if promotion.status == PromotionStatus.PENDING_APPROVAL else {}),
         "judged on": score(promotion.evaluation),
         "evaluation": promotion.evaluation_kind,
         "policy": f"{decision.policy_id or 'none named'} ({decision.source})" if decision else None,
@@ -83,6 +99,11 @@ def _facts(promotion: SentPromotion) -> dict[str, Any]:
         "signer": promotion.signer_id,
         "promotion": promotion.id,
     }
+
+
+def _waits(promotion: SentPromotion) -> dict[str, str | None]:
+    until = f"{promotion.pending_until:%Y-%m-%d %H:%M} UTC" if promotion.pending_until else None
+    return {"needs": awaited(promotion), "waits until": until}
 
 
 def _after(name: str, promotion: SentPromotion, environments: Sequence[str]) -> str:

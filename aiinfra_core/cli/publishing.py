@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from sqlalchemy import Connection, select
 
 from aiinfra_core import database
+from aiinfra_core.approving import waiting
 from aiinfra_core.audit_log import checkpoints, keeping_up, looking_after
 from aiinfra_core.audit_log.checkpoints import Published
 from aiinfra_core.audit_log.sequence import sequence_pending
@@ -60,10 +61,10 @@ def proof(
 
 
 def run() -> None:
-    """Keep the log chained, published and delivered until told to stop."""
+    """Keep the log chained, published and delivered, and see to promotions that wait for people, until told to stop."""
     settings = running_parts()
     note("Chaining, publishing and delivering the audit log; end with Ctrl-C or SIGTERM.")
-    with _told_to_stop() as stop:
+    with waiting.in_thread(settings), _told_to_stop() as stop:
         looking_after.until(settings, stop)
     keeping_up.publish(settings)
 

@@ -15,6 +15,7 @@ from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import Pointer
 from aiinfra_core.domain.record import Record
 from aiinfra_core.domain.training import TrainingSpec
+from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.executing import SentJobDetails
 from aiinfra_core.wire.reading import SentReport
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
@@ -54,6 +55,7 @@ class Wanted(Record):
     artifact: str
     environment: str
     evaluation: dict[str, Any] | None
+    judged_on: str | None
     requested_by: str | None
     request_id: str | None
 
@@ -76,6 +78,26 @@ class Known(Record):
     card: SentCard | None = None
     imported_from: str | None = None
     pruned: str | None = None
+
+
+class Agreed(Record):
+    """An approval that is to be given: of this manifest, signed with a key of the approver's or by who vouches for them."""
+
+    promotion: UUID
+    manifest: str
+    approver: str | None
+    comment: str | None
+    envelope: bytes | None
+
+
+class TakenBack(Record):
+    """An approval that is to be taken back."""
+
+    promotion: UUID
+    approval: UUID
+    approver: str | None
+    reason: str | None
+    envelope: bytes | None
 
 
 class Registry(Protocol):
@@ -103,6 +125,21 @@ class Registry(Protocol):
 
     def promote(self, wanted: Wanted) -> SentPromotion:
         """Return how a promotion ended; one that could not be judged is rejected as `unavailable:PART`."""
+
+    def pending(self, limit: int) -> Sequence[SentPromotion]:
+        """Return the promotions that wait for people, newest first."""
+
+    def approvals(self, promotion_id: UUID) -> SentApprovals:
+        """Return what a promotion waits for and who agreed."""
+
+    def approve(self, agreed: Agreed) -> SentAgreement:
+        """Return the approval that was given, and the promotion after it."""
+
+    def withdraw(self, taken: TakenBack) -> SentAgreement:
+        """Return the approval that was taken back, and the promotion after it."""
+
+    def approval_page(self, promotion_id: UUID) -> str:
+        """Return the page that shows an approver what they would agree to."""
 
     def artifact(self, reference: str) -> SentArtifact:
         """Return one version."""

@@ -7,6 +7,7 @@ from sqlalchemy import make_url
 
 from aiinfra_core import database
 from aiinfra_core.audit_log.sequence import waiting
+from aiinfra_core.cli import duties
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, note, say, say_fields, say_json, say_next, say_table
 from aiinfra_core.cli.parts import signs_with_development_key
@@ -18,6 +19,8 @@ from aiinfra_core.keys import loaded_signer
 from aiinfra_core.migrate import pending
 from aiinfra_core.registry import artifacts, promotions
 from aiinfra_core.settings import Settings
+
+_MOST_PENDING = 50
 
 
 def status(*, as_json: AsJson = False) -> ExitCode:
@@ -33,7 +36,9 @@ def status(*, as_json: AsJson = False) -> ExitCode:
         "signer": _signer(settings),
         "servers": {"postgres": runs, "prefect": _prefect(asked)},
         "database": {"kind": "embedded" if embedded else "configured", "name": _name(asked), "reachable": False, "pendingMigrations": []},
+        "gates": duties.of_environments(settings),
         "current": [],
+        "pending": [],
         "eventsWaiting": None,
     }
     problem = _look_inside(settings, report)
@@ -67,6 +72,9 @@ def _recorded(settings: Settings) -> dict[str, Any]:
         current = [(place, artifacts.get(tx, place.artifact_id).version) for place in promotions.pointers(tx)]
         return {
             "current": [{**place.model_dump(mode="json", by_alias=True), "version": version} for place, version in current],
+            "pending": duties.of_waiting(
+                [(one, artifacts.get(tx, one.artifact_id).version) for one in promotions.waiting(tx, _MOST_PENDING)]
+            ),
             "eventsWaiting": waiting(tx),
         }
 
@@ -106,10 +114,12 @@ def _say(report: dict[str, Any]) -> None:
     if report["current"]:
         rows = [(one["environment"], f"{one['model']}:{one['version']}", one["sequence"], one["updatedAt"]) for one in report["current"]]
         say_table(("  CURRENT IN", "VERSION", "SEQUENCE", "SINCE"), [(f"  {place}", *rest) for place, *rest in rows])
+    duties.say_duties(report["gates"])
     if step := _next_step(inside):
         say_next(step)
     elif inside["reachable"] and not report["current"]:
         say("Nothing is current in any environment.")
+    duties.say_waiting(report["pending"])
 
 
 def _level(inside: dict[str, Any]) -> str:

@@ -6,13 +6,14 @@ from itertools import islice
 from uuid import UUID
 
 from aiinfra_core.cli.output import working
-from aiinfra_core.cli.registry import Known, Listed, Registration, Wanted
+from aiinfra_core.cli.registry import Agreed, Known, Listed, Registration, TakenBack, Wanted
 from aiinfra_core.cli.typed import checked
 from aiinfra_core.client import Client, PromotionUnavailable
 from aiinfra_core.domain.artifact import Evaluation
-from aiinfra_core.domain.promotion import Pointer
+from aiinfra_core.domain.promotion import Pointer, PromotionStatus
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import BadInput, Conflict, NotFound, Unauthenticated
+from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.asking import AskedRegistration
 from aiinfra_core.wire.executing import SentJobDetails
 from aiinfra_core.wire.reading import SentReport
@@ -87,12 +88,37 @@ class There:
                 artifact.id,
                 wanted.environment,
                 evaluation=wanted.evaluation,
+                judged_on=wanted.judged_on,
                 requested_by=wanted.requested_by,
                 request_id=wanted.request_id,
                 expected_sequence=seen,
             )
         except PromotionUnavailable as error:
             return error.promotion
+
+    def pending(self, limit: int) -> Sequence[SentPromotion]:
+        """Return the promotions that wait for people, newest first."""
+        return list(islice(self._client.promotions(status=PromotionStatus.PENDING_APPROVAL, page_size=min(limit, _PAGE)), limit))
+
+    def approvals(self, promotion_id: UUID) -> SentApprovals:
+        """Return what a promotion waits for and who agreed."""
+        return self._client.approvals(promotion_id)
+
+    def approve(self, agreed: Agreed) -> SentAgreement:
+        """Hand an approval in; without an envelope the service vouches for whom it knows."""
+        if agreed.envelope is None:
+            _refuse_person("--approver", agreed.approver)
+        return self._client.approve(agreed.promotion, agreed.manifest, comment=agreed.comment, envelope=agreed.envelope)
+
+    def withdraw(self, taken: TakenBack) -> SentAgreement:
+        """Hand a withdrawal in."""
+        if taken.envelope is None:
+            _refuse_person("--approver", taken.approver)
+        return self._client.withdraw_approval(taken.promotion, taken.approval, reason=taken.reason, envelope=taken.envelope)
+
+    def approval_page(self, promotion_id: UUID) -> str:
+        """Return the page that shows an approver what they would agree to."""
+        return self._client.promotion_page(promotion_id)
 
     def artifact(self, reference: str) -> SentArtifact:
         """Return one version; what an environment is called, the service knows."""

@@ -8,12 +8,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from aiinfra_core import canonical_json
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.jobs_shown import say_job
 from aiinfra_core.cli.output import AsJson, note, say_json, working
 from aiinfra_core.cli.registry import Server, registry_at
-from aiinfra_core.cli.typed import Pairs, RequestedBy, RequestId, checked, dataset, values
+from aiinfra_core.cli.typed import Pairs, RequestedBy, RequestId, checked, dataset, json_file, values
 from aiinfra_core.domain.training import JobStatus, TrainingSpec
 from aiinfra_core.errors import BadInput
 from aiinfra_core.training import code as training_code
@@ -47,7 +46,7 @@ def train(
 ) -> ExitCode:
     """Train a model; a training that fails is recorded and ends in an exit code of its own."""
     options = {"model": model, "codeRef": code, "entryPoint": entry_point, "containerDigest": container_digest, "seed": seed}
-    wanted = _spec(options, values("--param", param), dataset or (), _in_file(spec))
+    wanted = _spec(options, values("--param", param), dataset or (), {} if spec is None else json_file(spec))
     with registry_at(server) as registry:
         begun = registry.now()
         note(f"Training {wanted.model} from {wanted.code_ref} with seed {wanted.seed}")
@@ -65,18 +64,6 @@ def train(
 def _note_recorded(job: SentJob, finished_at: datetime) -> None:
     anew = "; to train it anew, add --request-id NAME" if job.status == JobStatus.FAILED else ""
     note(f"This training was done before and ended {finished_at:%Y-%m-%d %H:%M:%S} UTC{anew}.")
-
-
-def _in_file(file: Path | None) -> dict[str, Any]:
-    if file is None:
-        return {}
-    try:
-        content = canonical_json.loads(file.read_bytes(), what=str(file))
-    except OSError as error:
-        raise BadInput(f"{file} cannot be read: {error.strerror}.") from error
-    if not isinstance(content, dict):
-        raise BadInput(f"{file} holds no JSON object; write the spec's fields by name, such as codeRef.")
-    return content
 
 
 def _spec(options: dict[str, Any], params: dict[str, Any], datasets: Sequence[str], in_file: dict[str, Any]) -> TrainingSpec:

@@ -47,7 +47,7 @@ def _say(found: Standing, now: datetime) -> None:
                 "targets": f"version {opened.targets_version}, {_expiry(opened.targets_expires)}, key {plan.targets_key.keyid[:_SHORT]}",
                 "logs": " ".join(opened.trust.logs),
                 "to pin": f"{pinned.name}, SHA-256 {hashlib.sha256(pinned.read_bytes()).hexdigest()}",
-                **{f"approvals for {name}": _threshold(roles) for name, roles in opened.trust.thresholds.items()},
+                **{f"approvals for {name}": _threshold(opened.trust, name) for name in opened.trust.thresholds},
             }
         )
         columns = ("  KEY", "NAME", "OWNER", "ROLES", "PURPOSES", "ENVIRONMENTS", "VALID", "STATE")
@@ -134,15 +134,17 @@ def _warnings(found: Standing, now: datetime) -> Iterator[str]:
 
 def _unreachable(trust: Trust, now: datetime) -> Iterator[str]:
     for environment, needed in trust.thresholds.items():
+        if any(_can(key, "vouching", environment, now) for key in trust.keys):
+            continue  # who has a role is for an identity provider to say
         for role, number in needed.items():
-            owners = {key.owner for key in trust.keys if _can_approve(key, role, environment, now)}
+            owners = {key.owner for key in trust.keys if role in key.roles and _can(key, "approval", environment, now)}
             if len(owners) < number:
                 yield f"{environment} asks for {number} of the role {role}, but {len(owners)} can approve; list more: aiinfra trust add-key"
 
 
-def _can_approve(key: TrustedKey, role: str, environment: str, now: datetime) -> bool:
+def _can(key: TrustedKey, purpose: str, environment: str, now: datetime) -> bool:
     here = key.environments is None or environment in key.environments
-    return here and role in key.roles and "approval" in key.purposes and _state(key, now) == "valid"
+    return here and purpose in key.purposes and _state(key, now) == "valid"
 
 
 def _next(found: Standing) -> str | None:
@@ -155,5 +157,7 @@ def _expiry(moment: datetime) -> str:
     return f"expires {moment:%Y-%m-%d}"
 
 
-def _threshold(roles: dict[str, int]) -> str:
-    return ", ".join(f"{number} {role}" for role, number in roles.items())
+def _threshold(trust: Trust, environment: str) -> str:
+    since = (trust.thresholds_since or {}).get(environment)
+    needed = ", ".join(f"{number} {role}" for role, number in trust.thresholds[environment].items())
+    return needed if since is None else f"{needed}, for what is applied from {timestamp(since)} on"

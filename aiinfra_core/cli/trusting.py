@@ -21,7 +21,7 @@ from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import trust_editing
 from aiinfra_core.evidence.root_editing import RootPlan
 from aiinfra_core.keys import signers_as_keys
-from aiinfra_core.settings import Settings
+from aiinfra_core.settings import Settings, environment_named
 from aiinfra_core.signing.signer import Signer, default_signer_id
 from aiinfra_core.trusting import changing
 from aiinfra_core.trusting.changing import ROOT_DAYS, TARGETS_DAYS
@@ -143,19 +143,27 @@ def revoke(
     _change(Settings(), folder, edit, targets_key, days, as_json=as_json)
 
 
-@trust.command(help_epilogue=examples("aiinfra trust require prod --role security=1 --role ml-lead=1", "aiinfra trust require staging"))
+@trust.command(
+    help_epilogue=examples("aiinfra trust require prod --role security=1 --role ml-lead=1 --since now", "aiinfra trust require staging")
+)
 def require(
     environment: str,
     folder: Folder = None,
     *,
     role: Annotated[list[str] | None, Parameter(negative=(), metavar="ROLE=N", help="How many owners of a role must approve.")] = None,
+    since: Annotated[str | None, Parameter(help="Only for what is applied from this time on, or from now; without it for all.")] = None,
     targets_key: TargetsKey = None,
     days: TargetsDays = TARGETS_DAYS,
     as_json: AsJson = False,
 ) -> None:
-    """Say how many owners of which roles must approve a promotion to an environment; without --role none."""
-    needed = typed.roles("--role", role or ())
-    _change(Settings(), folder, lambda it: trust_editing.with_threshold(it, environment, needed), targets_key, days, as_json=as_json)
+    """Say how many owners of which roles must approve a promotion to an environment; without --role none.
+
+    Exports of what was applied with fewer approvals no longer verify, unless --since says that it was before.
+    """
+    settings, needed = Settings(), typed.roles("--role", role or ())
+    place = environment_named(settings, environment)
+    begin = datetime.now(UTC) if since == "now" else typed.moment("--since", since)
+    _change(settings, folder, lambda it: trust_editing.with_threshold(it, place, needed, begin), targets_key, days, as_json=as_json)
 
 
 @trust.command(help_epilogue=examples("aiinfra trust renew", "aiinfra trust renew --days 30"))

@@ -67,7 +67,7 @@ def checked(kind: type[_Checked], **fields: Any) -> _Checked:
             f"{'.'.join(map(str, item['loc'])).replace('_', '-') or 'it'}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_input=False)
         )
-        raise BadInput(f"This does not describe a {_words(kind.__name__.removeprefix('Asked'))}: {wrong}.") from None
+        raise BadInput(f"This does not describe {_words(kind.__name__.removeprefix('Asked'))}: {wrong}.") from None
 
 
 def reference(settings: Settings, text: str) -> str:
@@ -90,7 +90,23 @@ def _value(what: str, text: str) -> Any:
 
 
 def _words(name: str) -> str:
-    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).strip()
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def json_file(file: Path) -> dict[str, Any]:
+    """Read a JSON file that holds a record by its wire names.
+
+    Raises:
+        BadInput: it cannot be read, or holds something else.
+    """
+    try:
+        content = canonical_json.loads(file.read_bytes(), what=str(file))
+    except OSError as error:
+        raise BadInput(f"{file} cannot be read: {error.strerror}.") from error
+    if not isinstance(content, dict):
+        raise BadInput(f"{file} holds no JSON object; write the spec's fields by name, such as codeRef.")
+    return content
 
 
 def dataset(text: str, code_ref: str) -> dict[str, str]:

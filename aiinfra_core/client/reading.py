@@ -17,6 +17,7 @@ from aiinfra_core.wire.reading import (
     SentLineage,
     SentProof,
     SentReport,
+    SentReproduction,
     SentStatement,
 )
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentModel, SentPromotion
@@ -93,6 +94,10 @@ class Reading(Calls):
             Conflict: no checkpoint covers it yet; ask again in a minute.
         """
         return self._read(SentProof, f"{_model(reference)}/proof")
+
+    def reproductions(self, reference: str | UUID, *, page_size: int = 100) -> Iterator[SentReproduction]:
+        """Give what came out when a version's training was run again, newest first."""
+        return self._pages(SentReproduction, f"{_model(reference)}/reproductions", query(limit=page_size))
 
     def environments(self) -> tuple[SentEnvironment, ...]:
         """Return the environments in the order models go through them."""

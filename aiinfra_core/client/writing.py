@@ -148,6 +148,7 @@ class Writing(Calls):
         environment: str,
         *,
         evaluation: dict[str, Any] | None = None,
+        judged_on: str | None = None,
         requested_by: str | None = None,
         expected_sequence: int | None = None,
         request_id: str | None = None,
@@ -157,7 +158,8 @@ class Writing(Calls):
         Args:
             artifact_id: the artifact.
             environment: where it is to become current.
-            evaluation: scores you claim; without them, what its training measured is judged.
+            evaluation: scores you claim; without them, what was measured is judged.
+            judged_on: digest of the recorded evaluation to judge; without it, the newest measured.
             requested_by: who asks, where an administrator asks for somebody else.
             expected_sequence: the sequence of what you saw to be current there, 0 for nothing; if it has changed, nothing is done.
                 The promotion is then named after what is asked and what was seen, so that asking again gives the same answer.
@@ -167,7 +169,8 @@ class Writing(Calls):
             Outdated: what is current is not what you saw.
             PromotionUnavailable: a part the judgement needs was missing; the refusal is recorded, and the same call asks anew.
         """
-        asked = checked(AskedPromotion, artifact_id=artifact_id, environment=environment, evaluation=evaluation, requested_by=requested_by)
+        about = {"artifact_id": artifact_id, "environment": environment, "evaluation": evaluation, "judged_on": judged_on}
+        asked = checked(AskedPromotion, **about, requested_by=requested_by)
         key = new_key() if request_id is None and expected_sequence is None else request_id
         seen = {} if expected_sequence is None else {"If-Match": f'"{expected_sequence}"'}
         return self._write(SentPromotion, f"{BELOW}/promote", asked, key=key, headers=seen, takes_long=True)

@@ -75,15 +75,19 @@ def _spell_non_finite(value: Any) -> Any:
 class PromotionRequest(Record):
     """Ask to make one registered artifact current in an environment.
 
-    `artifact` is an artifact id, `MODEL`, `MODEL:VERSION` or `MODEL@ENVIRONMENT`. Without `evaluation` the newest recorded
-    evaluation of the artifact is judged; with one, it is kept and labelled as claimed. NaN and infinities, which JSON does not
+    `artifact` is an artifact id, `MODEL`, `MODEL:VERSION` or `MODEL@ENVIRONMENT`. It is judged on the recorded
+    evaluation that `judged_on` names, else on the newest that was run for it, else on what its training measured; an `evaluation` that is
+    claimed here is judged instead, kept and labelled as claimed. NaN and infinities, which JSON does not
     have, are kept as the texts "NaN", "Infinity" and "-Infinity", so that the refusal they get is recorded.
     """
 
     artifact: str = Field(description="An artifact id, `MODEL`, `MODEL:VERSION` or `MODEL@ENVIRONMENT`.")
     environment: str = Field(description="Where it is to become current.")
     evaluation: Annotated[JsonObject, BeforeValidator(_spell_non_finite)] | None = Field(
-        default=None, description="Scores you claim, such as `quality`; without them, what its training measured is judged."
+        default=None, description="Scores you claim, such as `quality`; without them, what was measured is judged."
+    )
+    judged_on: Sha256 | None = Field(
+        default=None, description="Digest of the recorded evaluation to judge; without it, the newest measured."
     )
     requested_by: Actor = Field(description="Who asks for it.")
     request_id: RequestId | None = Field(default=None, description="Your own name for this request; the same one is done once.")
@@ -121,7 +125,7 @@ class Decision(Record):
 
 
 class Promotion(Record):
-    """One promotion and everything decided about it."""
+    """One promotion and everything decided about it; `asked_by` is who asked in the requester's name, None where they did themselves."""
 
     id: UUID
     request_id: str
@@ -145,6 +149,13 @@ class Promotion(Record):
     applied_at: datetime | None
     approvals_required: dict[str, int] | None = None
     pending_until: datetime | None = None
+    asked_by: Actor | None = None
+
+
+def awaited(promotion: Promotion) -> str:
+    """Return whom a promotion waits for, and until when, in words."""
+    needed = ", ".join(f"{count} as {role}" for role, count in sorted((promotion.approvals_required or {}).items()))
+    return f"{needed} until {promotion.pending_until:%Y-%m-%d %H:%M} UTC" if promotion.pending_until else needed
 
 
 class Pointer(Record):

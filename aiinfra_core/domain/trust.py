@@ -53,10 +53,14 @@ class TrustedKey(Record):
 
 
 class Trust(Record):
-    """`trust.json`: keys, how many owners of which role must agree per environment, and the logs that count."""
+    """`trust.json`: keys, how many owners of which role must agree per environment, and the logs that count.
+
+    What was applied before the time of its environment in `thresholds_since` needed nobody; without one what was applied always did.
+    """
 
     keys: tuple[TrustedKey, ...]
     thresholds: dict[Name, dict[Name, Annotated[int, Field(ge=1, le=100)]]] = Field(default_factory=dict)
+    thresholds_since: dict[Name, AwareDatetime] | None = None
     logs: tuple[LogOrigin, ...] = Field(min_length=1)
     note: str | None = Field(default=None, max_length=1000)
 

@@ -71,7 +71,7 @@ def bill_of_materials(
         artifact: the registered artifact.
         job: the training that made it, None where it has no provenance.
         training_record: the exact bytes of that training's `training.json`.
-        evaluations: its evaluations, oldest first; the newest measured one is in the model card, the newest claim beside it.
+        evaluations: its evaluations, oldest first; the newest run, else the newest measured, is in the card, the newest claim beside it.
         promotions: those of it that were applied.
 
     Raises:
@@ -211,17 +211,27 @@ def _package(pinned: str) -> Component:
 
 
 def _model_card(artifact: Artifact, job: TrainingJob | None, evaluations: Sequence[Evaluation]) -> dict[str, Any]:
-    newest = {one.kind: one for one in evaluations}
+    newest = {one.kind: one for one in sorted(evaluations, key=lambda one: one.spec is not None)}
     measured, claimed = newest.get(EvaluationKind.MEASURED), newest.get(EvaluationKind.CLAIMED)
     card = {
         "modelParameters": _parameters(artifact.metadata, job),
         "quantitativeAnalysis": {"performanceMetrics": _metrics(measured.metrics)} if measured else {},
         "considerations": _considerations(artifact.metadata),
-        "properties": [{"name": f"aiinfra:claimed:{name}", "value": _text(it)} for name, it in sorted(claimed.metrics.items())]
-        if claimed
-        else [],
+        "properties": [*(_measured_by(measured) if measured else ()), *(_claimed(claimed) if claimed else ())],
     }
     return {name: value for name, value in card.items() if value}
+
+
+def _measured_by(evaluation: Evaluation) -> Iterable[dict[str, str]]:
+    if evaluation.spec is not None:
+        yield {"name": "aiinfra:measured-by", "value": f"{evaluation.spec['entryPoint']} of {evaluation.spec['codeRef']}"}
+        for ref in evaluation.spec["datasetRefs"]:
+            yield {"name": f"aiinfra:measured-on:{ref['name']}", "value": ref["sha256"]}
+
+
+def _claimed(evaluation: Evaluation) -> Iterable[dict[str, str]]:
+    for name, value in sorted(evaluation.metrics.items()):
+        yield {"name": f"aiinfra:claimed:{name}", "value": _text(value)}
 
 
 def _parameters(metadata: Mapping[str, Any], job: TrainingJob | None) -> dict[str, Any]:

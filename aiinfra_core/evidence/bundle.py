@@ -47,6 +47,7 @@ _MOST = {  # what a file may be called, and the most bytes it may have
     r"trust/[1-9][0-9]{0,5}\.root\.json|trust/targets\.json": 256 * _KIB,
     r"trust/trust\.json": 4 * _MIB,
     r"policies/[0-9a-f]{64}": 4 * _MIB,
+    r"values/[0-9a-f]{64}": 4 * _MIB,
     r"training/[0-9a-f]{64}\.json": 64 * _MIB,
 }
 _CAPS = tuple((re.compile(name), most) for name, most in _MOST.items())
@@ -86,6 +87,11 @@ def consistency_name(size: int) -> str:
 def policy_name(digest: str) -> str:
     """Return where the bytes of a policy are."""
     return f"policies/{digest}"
+
+
+def value_name(digest: str) -> str:
+    """Return where a long value is that a row of the log holds by its digest."""
+    return f"values/{digest}"
 
 
 def training_name(digest: str) -> str:

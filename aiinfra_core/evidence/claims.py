@@ -5,15 +5,21 @@ Signing and verifying call the same function, so a record and its signed stateme
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from urllib.parse import quote
 
+from aiinfra_core import canonical_json
+from aiinfra_core.checksums import sha256_hex
+from aiinfra_core.domain.approval import Approval, Means, Withdrawal
 from aiinfra_core.domain.artifact import Artifact, DigestKind, Evaluation, StoredArtifact
 from aiinfra_core.domain.imported import Imported
 from aiinfra_core.domain.promotion import Decision, Promotion
+from aiinfra_core.domain.reproduction import Reproduction
+from aiinfra_core.domain.scan import Scan
 from aiinfra_core.domain.tombstone import Tombstone
 from aiinfra_core.domain.training import DatasetRef, TrainingJob
 from aiinfra_core.errors import BadInput
-from aiinfra_core.evidence import confirmations, statements
+from aiinfra_core.evidence import confirmations, custody, statements
 from aiinfra_core.evidence.statement import Subject
 
 
@@ -64,6 +70,7 @@ def of_evaluation(artifact: Artifact, evaluation: Evaluation, datasets: Sequence
         recorded_by=evaluation.recorded_by,
         evaluated_at=evaluation.created_at,
         datasets={ref.name: ref.sha256 for ref in datasets},
+        spec_digest=evaluation.spec_digest,
     )
 
 
@@ -92,9 +99,78 @@ def of_promotion(promotion: Promotion, artifact: Artifact, input_attestations: S
     )
 
 
+def of_reproduction(reproduction: Reproduction, artifact: Artifact, training_attestation: str) -> bytes:
+    """Return what came out when an artifact's training was run again from the provenance of that digest."""
+    return confirmations.reproduction(
+        artifact_id=artifact.id,
+        model=artifact.model,
+        subject=subject_of(artifact),
+        training_attestation=training_attestation,
+        outcome=reproduction.outcome.value,
+        reproduced_checksum=reproduction.reproduced_checksum,
+        report_digest=sha256_hex(canonical_json.dumps(reproduction.report)),
+        reproduced_by=reproduction.reproduced_by,
+        started_at=reproduction.started_at,
+        finished_at=reproduction.finished_at,
+    )
+
+
+def of_scan(scan: Scan, artifact: Artifact) -> bytes:
+    """Return what was found in an artifact."""
+    findings = [finding.model_dump(mode="json", by_alias=True) for finding in scan.findings]
+    return confirmations.scan(
+        artifact_id=artifact.id,
+        model=artifact.model,
+        subject=subject_of(artifact),
+        scanner=scan.scanner,
+        verdict=scan.verdict.value,
+        findings_digest=sha256_hex(canonical_json.dumps(findings)),
+        scanned_by=scan.scanned_by,
+        scanned_at=scan.created_at,
+    )
+
+
+def of_approval(approval: Approval, promotion: Promotion, artifact: Artifact, issuer: str | None = None) -> bytes:
+    """Return an approval of a promotion's manifest; `issuer` is who named the approver, where they have no key.
+
+    Raises:
+        BadInput: it is by a key but has an issuer, or the other way round.
+    """
+    if (issuer is None) != (approval.means is Means.KEY):
+        raise BadInput("An approval has an issuer if it is by identity, and only then.")
+    agreed: dict[str, Any] = {
+        "promotion_id": promotion.id,
+        "model": artifact.model,
+        "environment": promotion.environment,
+        "subject": subject_of(artifact),
+        "manifest": approval.manifest,
+        "approver": approval.approver,
+        "approved_at": approval.created_at,
+        "expires_at": approval.expires_at,
+    }
+    if issuer is None:
+        return confirmations.approval(**agreed)
+    return confirmations.vouched_approval(**agreed, roles=approval.roles, issuer=issuer)
+
+
+def of_withdrawal(withdrawal: Withdrawal, approval: Approval, promotion: Promotion, artifact: Artifact, issuer: str | None = None) -> bytes:
+    """Return the withdrawal of an approval; `issuer` is who named those who withdrew it, where they have no key."""
+    return confirmations.withdrawal(
+        approval=approval.attestation,
+        promotion_id=promotion.id,
+        model=artifact.model,
+        environment=promotion.environment,
+        subject=subject_of(artifact),
+        manifest=approval.manifest,
+        withdrawn_by=withdrawal.withdrawn_by,
+        withdrawn_at=withdrawal.created_at,
+        issuer=issuer,
+    )
+
+
 def of_import(record: Imported) -> bytes:
     """Return the statement that a record of another service came here as it did."""
-    return confirmations.imported(
+    return custody.imported(
         source=record.source,
         kind=record.kind.value,
         original_id=record.original_id,
@@ -108,7 +184,7 @@ def of_import(record: Imported) -> bytes:
 
 def of_tombstone(tombstone: Tombstone, artifact: Artifact) -> bytes:
     """Return the tombstone of an artifact."""
-    return confirmations.tombstone(
+    return custody.tombstone(
         artifact_id=artifact.id,
         model=artifact.model,
         version=artifact.version,

@@ -1,19 +1,19 @@
-"""One builder per claim about what was stated before: reproduction, approval, export, import, tombstone. Each returns the bytes to sign.
+"""One builder per claim about what was stated before: reproduction, scan, approval and its withdrawal. Each returns the bytes to sign.
 
-Claims about a model's own way (training, registration, evaluation, promotion) are in `statements`; the frame in `statement`, the shapes
-in `predicates`, signing in `dsse`.
+Claims about a model's own way (training, registration, evaluation, promotion) are in `statements`, about keeping (export, import,
+tombstone) in `custody`; the frame in `statement`, the shapes in `confirmation_predicates`, signing in `dsse`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from aiinfra_core.checksums import sha256_hex
-from aiinfra_core.domain.artifact import DigestKind
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import predicates as shapes
-from aiinfra_core.evidence.checkpoint import Checkpoint
+from aiinfra_core.evidence.confirmation_predicates import ReproductionOutcome, ScanVerdict
 from aiinfra_core.evidence.statement import Subject, signable, timestamp, write
+
+_EXPIRES_FIRST = "An approval cannot expire before it is given."
 
 
 def reproduction(
@@ -22,7 +22,7 @@ def reproduction(
     model: str,
     subject: Subject,
     training_attestation: str,
-    outcome: shapes.ReproductionOutcome,
+    outcome: ReproductionOutcome,
     reproduced_checksum: str | None,
     report_digest: str,
     reproduced_by: str,
@@ -89,8 +89,130 @@ def approval(
     Raises:
         BadInput: it expires before it is given, the statement would be too long to sign, or a value is not what it must be.
     """
-    _check_order(approved_at, expires_at, "An approval cannot expire before it is given.")
+    _check_order(approved_at, expires_at, _EXPIRES_FIRST)
+    agreed = _agreed(promotion_id, model, environment, manifest, approver, approved_at, expires_at)
+    return signable(write(subject, shapes.APPROVAL, agreed))
+
+
+def vouched_approval(
+    *,
+    promotion_id: UUID,
+    model: str,
+    environment: str,
+    subject: Subject,
+    manifest: str,
+    approver: str,
+    approved_at: datetime,
+    expires_at: datetime,
+    roles: Sequence[str],
+    issuer: str,
+) -> bytes:
+    """State that somebody whom an identity provider named agrees to one exact promotion manifest.
+
+    Args:
+        promotion_id: the promotion.
+        model: the model's name.
+        environment: where it would become current.
+        subject: the artifact's bytes.
+        manifest: digest of the promotion manifest.
+        approver: who agrees.
+        approved_at: when.
+        expires_at: from when on the promotion can no longer be applied on this approval.
+        roles: which roles they had when they agreed.
+        issuer: who named them, such as the address of the identity provider.
+
+    Raises:
+        BadInput: as `approval`.
+    """
+    _check_order(approved_at, expires_at, _EXPIRES_FIRST)
+    agreed = _agreed(promotion_id, model, environment, manifest, approver, approved_at, expires_at)
+    return signable(write(subject, shapes.VOUCHED_APPROVAL, {**agreed, "roles": sorted(roles), "issuer": issuer}))
+
+
+def withdrawal(
+    *,
+    approval: str,
+    promotion_id: UUID,
+    model: str,
+    environment: str,
+    subject: Subject,
+    manifest: str,
+    withdrawn_by: str,
+    withdrawn_at: datetime,
+    issuer: str | None = None,
+) -> bytes:
+    """State that somebody takes back an approval of theirs.
+
+    Args:
+        approval: digest of the approval's statement.
+        promotion_id: the promotion.
+        model: the model's name.
+        environment: where it would become current.
+        subject: the artifact's bytes.
+        manifest: digest of the promotion manifest that had been agreed to.
+        withdrawn_by: who takes it back.
+        withdrawn_at: when.
+        issuer: who named them, where they do not sign it with a key of theirs.
+
+    Raises:
+        BadInput: the statement would be too long to sign, or a value is not what it must be.
+    """
     predicate = {
+        "approval": approval,
+        "promotionId": str(promotion_id),
+        "model": model,
+        "environment": environment,
+        "manifest": manifest,
+        "withdrawnBy": withdrawn_by,
+        "withdrawnAt": timestamp(withdrawn_at),
+    }
+    if issuer is None:
+        return signable(write(subject, shapes.WITHDRAWAL, predicate))
+    return signable(write(subject, shapes.VOUCHED_WITHDRAWAL, {**predicate, "issuer": issuer}))
+
+
+def scan(
+    *,
+    artifact_id: UUID,
+    model: str,
+    subject: Subject,
+    scanner: str,
+    verdict: ScanVerdict,
+    findings_digest: str,
+    scanned_by: str,
+    scanned_at: datetime,
+) -> bytes:
+    """State whether loading an artifact would run code that somebody put into it.
+
+    Args:
+        artifact_id: the artifact.
+        model: its model's name.
+        subject: its bytes.
+        scanner: what looked, with its version.
+        verdict: the worst of what was found in its files.
+        findings_digest: hex SHA-256 of what was found file by file.
+        scanned_by: who asked for it.
+        scanned_at: when.
+
+    Raises:
+        BadInput: the statement would be too long to sign, or a value is not what it must be.
+    """
+    predicate = {
+        "artifactId": str(artifact_id),
+        "model": model,
+        "scanner": scanner,
+        "verdict": verdict,
+        "findingsDigest": findings_digest,
+        "scannedBy": scanned_by,
+        "scannedAt": timestamp(scanned_at),
+    }
+    return signable(write(subject, shapes.SCAN, predicate))
+
+
+def _agreed(
+    promotion_id: UUID, model: str, environment: str, manifest: str, approver: str, approved_at: datetime, expires_at: datetime
+) -> dict[str, str]:
+    return {
         "promotionId": str(promotion_id),
         "model": model,
         "environment": environment,
@@ -99,137 +221,9 @@ def approval(
         "approvedAt": timestamp(approved_at),
         "expiresAt": timestamp(expires_at),
     }
-    return signable(write(subject, shapes.APPROVAL, predicate))
 
 
-def export(
-    *,
-    artifact_id: UUID,
-    model: str,
-    version: int,
-    environment: str | None,
-    subject: Subject,
-    current: tuple[int, str] | None,
-    head: Checkpoint,
-    files: str,
-    exported_by: str,
-    exported_at: datetime,
-) -> bytes:
-    """State what was exported and where the log stood.
-
-    Args:
-        artifact_id: the artifact.
-        model: its model's name.
-        version: its version, from 1.
-        environment: the environment the export is about, None for an export of a version.
-        subject: its bytes.
-        current: sequence and manifest digest the environment pointed to at the log's head; None without an environment.
-        head: the checkpoint the export leads to.
-        files: hex SHA-256 of the export's list of files.
-        exported_by: who asked for it.
-        exported_at: when.
-
-    Raises:
-        BadInput: an environment without what is current in it or the other way round, the statement would be too long to sign, or a
-            value is not what it must be.
-    """
-    if (environment is None) != (current is None):
-        raise BadInput("An export about an environment says what is current there, and no other export does.")
-    predicate = {
-        "artifactId": str(artifact_id),
-        "model": model,
-        "version": version,
-        "environment": environment,
-        "current": {"sequence": current[0], "manifest": current[1]} if current else None,
-        "head": {"origin": head.origin, "size": head.size, "root": head.root.hex()},
-        "files": files,
-        "exportedBy": exported_by,
-        "exportedAt": timestamp(exported_at),
-    }
-    return signable(write(subject, shapes.EXPORT, predicate))
-
-
-def imported(
-    *,
-    source: str,
-    kind: shapes.ImportedKind,
-    original_id: str,
-    document: str,
-    artifact_id: UUID | None,
-    outcome: str,
-    imported_by: str,
-    imported_at: datetime,
-) -> bytes:
-    """State what another service said, and what became of it here.
-
-    Args:
-        source: the service's address.
-        kind: what the record is about.
-        original_id: its id there.
-        document: the record as it is kept; the statement's subject is its SHA-256.
-        artifact_id: what was registered of it; None where nothing was.
-        outcome: what became of it, in words.
-        imported_by: who asked for it.
-        imported_at: when.
-
-    Raises:
-        BadInput: the statement would be too long to sign, or a value is not what it must be.
-    """
-    predicate = {
-        "source": source,
-        "kind": kind,
-        "originalId": original_id,
-        "artifactId": str(artifact_id) if artifact_id else None,
-        "outcome": outcome,
-        "importedBy": imported_by,
-        "importedAt": timestamp(imported_at),
-    }
-    subject = Subject(f"{kind}:{original_id}", DigestKind.FILE, sha256_hex(document.encode()))
-    return signable(write(subject, shapes.IMPORT, predicate))
-
-
-def tombstone(
-    *,
-    artifact_id: UUID,
-    model: str,
-    version: int,
-    subject: Subject,
-    artifact_uri: str,
-    reason: str,
-    rule: Mapping[str, int],
-    pruned_by: str,
-    pruned_at: datetime,
-) -> bytes:
-    """State that an artifact's bytes were removed on purpose.
-
-    Args:
-        artifact_id: the artifact.
-        model: its model's name.
-        version: its version, from 1.
-        subject: its bytes.
-        artifact_uri: where they were.
-        reason: why, in words.
-        rule: what was kept, as `predicates.RetentionRule` says.
-        pruned_by: who asked for it.
-        pruned_at: when.
-
-    Raises:
-        BadInput: the statement would be too long to sign, or a value is not what it must be.
-    """
-    predicate = {
-        "artifactId": str(artifact_id),
-        "model": model,
-        "version": version,
-        "artifactUri": artifact_uri,
-        "reason": reason,
-        "rule": dict(rule),
-        "prunedBy": pruned_by,
-        "prunedAt": timestamp(pruned_at),
-    }
-    return signable(write(subject, shapes.TOMBSTONE, predicate))
-
-
-def _check_outcome(outcome: shapes.ReproductionOutcome, registered: str, reproduced: str | None) -> None:
+def _check_outcome(outcome: ReproductionOutcome, registered: str, reproduced: str | None) -> None:
     if (reproduced is None) != (outcome == "failed"):
         raise BadInput("A reproduction has a checksum of what came out, unless it failed.")
     if (reproduced == registered) != (outcome == "identical"):

@@ -1,6 +1,7 @@
 """The shapes of what a statement may claim, one record per predicate type, under the names of the wire.
 
-Standard predicates ignore fields they do not know, as in-toto asks; ours refuse them. Building lives in `statements` and `confirmations`.
+Standard predicates ignore fields they do not know, as in-toto asks; ours refuse them. Those of claims about earlier claims are in
+`confirmation_predicates`. Building lives in `statements`, `confirmations` and `custody`.
 """
 
 from typing import Literal
@@ -9,13 +10,18 @@ from pydantic import Field, StrictBool, StrictInt
 
 from aiinfra_core.domain.record import Sha256
 from aiinfra_core.domain.trust import Purpose
+from aiinfra_core.evidence import confirmation_predicates as confirming
 from aiinfra_core.evidence.predicate_parts import Own, Standard, Timestamp, WholeNumber
 
 TRAINING = "https://slsa.dev/provenance/v1"
 REGISTRATION = "urn:ai-infra:attestation:registration:v1"
 EVALUATION = "urn:ai-infra:attestation:evaluation:v1"
 REPRODUCTION = "urn:ai-infra:attestation:reproduction:v1"
+SCAN = "urn:ai-infra:attestation:scan:v1"
 APPROVAL = "urn:ai-infra:attestation:approval:v1"
+VOUCHED_APPROVAL = "urn:ai-infra:attestation:vouched-approval:v1"
+WITHDRAWAL = "urn:ai-infra:attestation:withdrawal:v1"
+VOUCHED_WITHDRAWAL = "urn:ai-infra:attestation:vouched-withdrawal:v1"
 EXPORT = "urn:ai-infra:attestation:export:v1"
 IMPORT = "urn:ai-infra:attestation:import:v1"
 TOMBSTONE = "urn:ai-infra:attestation:tombstone:v1"
@@ -26,9 +32,6 @@ VERIFIER = "urn:ai-infra:verifier"
 PROMOTED_LEVEL = "AIINFRA_PROMOTED"
 EXECUTOR = "urn:ai-infra:executor:"
 DECLARED_BY = "urn:ai-infra:executor:declared-by"
-
-ReproductionOutcome = Literal["identical", "within_tolerance", "different", "failed"]
-ImportedKind = Literal["job", "artifact", "promotion"]
 
 
 class Sha256Digest(Standard):
@@ -123,7 +126,10 @@ class EvaluatedDataset(Own):
 
 
 class Evaluation(Own):
-    """How an artifact scored; `metrics` and `datasets` are null where only `evaluation_digest` had room."""
+    """How an artifact scored; `metrics` and `datasets` are null where only `evaluation_digest` had room.
+
+    `spec_digest` is only there where an evaluation of its own was run, and then is of what was run.
+    """
 
     artifact_id: str
     model: str
@@ -131,6 +137,7 @@ class Evaluation(Own):
     metrics: dict[str, str] | None
     datasets: tuple[EvaluatedDataset, ...] | None
     evaluation_digest: Sha256
+    spec_digest: Sha256 | None = None
     recorded_by: str
     evaluated_at: Timestamp
 
@@ -185,118 +192,44 @@ class Promotion(Standard):
     promotion: PromotionExtension = Field(alias=PROMOTION_EXTENSION)
 
 
-class Reproduction(Own):
-    """What came out when a training was run again from its provenance; `report_digest` is of the comparison file by file."""
-
-    artifact_id: str
-    model: str
-    training_attestation: Sha256
-    outcome: ReproductionOutcome
-    reproduced_checksum: Sha256 | None
-    report_digest: Sha256
-    reproduced_by: str
-    started_on: Timestamp
-    finished_on: Timestamp
-
-
-class Approval(Own):
-    """Somebody agrees to one exact promotion manifest; which roles they have says the trust root, not they."""
-
-    promotion_id: str
-    model: str
-    environment: str
-    manifest: Sha256
-    approver: str
-    approved_at: Timestamp
-    expires_at: Timestamp
-
-
-class CurrentPromotion(Own):
-    """What an environment points to."""
-
-    sequence: StrictInt = Field(ge=1, lt=2**53)
-    manifest: Sha256
-
-
-class LogHead(Own):
-    """The checkpoint an export leads to; `root` is hex."""
-
-    origin: str
-    size: StrictInt = Field(ge=1, lt=2**53)
-    root: Sha256
-
-
-class Export(Own):
-    """What was exported, when, and the log's head then; `files` is the SHA-256 of the export's list of files.
-
-    `current` says what the environment pointed to at that head; it and `environment` are null in an export about no environment.
-    """
-
-    artifact_id: str
-    model: str
-    version: StrictInt = Field(ge=1, lt=2**53)
-    environment: str | None
-    current: CurrentPromotion | None
-    head: LogHead
-    files: Sha256
-    exported_by: str
-    exported_at: Timestamp
-
-
-class Import(Own):
-    """What another service said about a job, an artifact or a promotion; it says nothing about whether that is true.
-
-    The subject is not an artifact but the record as it came. `artifact_id` is what was registered of it, because its bytes were read here.
-    """
-
-    source: str
-    kind: ImportedKind
-    original_id: str
-    artifact_id: str | None
-    outcome: str
-    imported_by: str
-    imported_at: Timestamp
-
-
-class RetentionRule(Own):
-    """What was kept when bytes were removed: younger ones, the newest versions, and the last that were current in each environment."""
-
-    older_than_days: StrictInt = Field(ge=0, lt=2**31)
-    keep_last: StrictInt = Field(ge=0, lt=2**31)
-    rollback_targets: StrictInt = Field(ge=1, lt=2**31)
-
-
-class Tombstone(Own):
-    """These bytes were removed on purpose, under a rule; what is recorded about the artifact stays."""
-
-    artifact_id: str
-    model: str
-    version: StrictInt = Field(ge=1, lt=2**53)
-    artifact_uri: str
-    reason: str
-    rule: RetentionRule
-    pruned_by: str
-    pruned_at: Timestamp
-
-
-Predicate = Training | Registration | Evaluation | Reproduction | Approval | Promotion | Export | Import | Tombstone
+Predicate = (
+    Training
+    | Registration
+    | Evaluation
+    | Promotion
+    | confirming.Reproduction
+    | confirming.Scan
+    | confirming.Approval
+    | confirming.Withdrawal
+    | confirming.Export
+    | confirming.Import
+    | confirming.Tombstone
+)
 SHAPES: dict[str, type[Predicate]] = {
     TRAINING: Training,
     REGISTRATION: Registration,
     EVALUATION: Evaluation,
-    REPRODUCTION: Reproduction,
-    APPROVAL: Approval,
+    REPRODUCTION: confirming.Reproduction,
+    SCAN: confirming.Scan,
+    APPROVAL: confirming.Approval,
+    VOUCHED_APPROVAL: confirming.VouchedApproval,
+    WITHDRAWAL: confirming.Withdrawal,
+    VOUCHED_WITHDRAWAL: confirming.VouchedWithdrawal,
     PROMOTION: Promotion,
-    EXPORT: Export,
-    IMPORT: Import,
-    TOMBSTONE: Tombstone,
+    EXPORT: confirming.Export,
+    IMPORT: confirming.Import,
+    TOMBSTONE: confirming.Tombstone,
 }
 PURPOSES: dict[str, Purpose] = {
     TRAINING: Purpose.ARTIFACT,
     REGISTRATION: Purpose.ARTIFACT,
     EVALUATION: Purpose.EVALUATION,
     REPRODUCTION: Purpose.EVALUATION,
+    SCAN: Purpose.ARTIFACT,
     APPROVAL: Purpose.APPROVAL,
+    VOUCHED_APPROVAL: Purpose.VOUCHING,
+    WITHDRAWAL: Purpose.APPROVAL,
+    VOUCHED_WITHDRAWAL: Purpose.VOUCHING,
     PROMOTION: Purpose.PROMOTION,
     EXPORT: Purpose.AUDIT,
     IMPORT: Purpose.ARTIFACT,

@@ -14,8 +14,9 @@ from aiinfra_core import canonical_json
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import DigestKind
 from aiinfra_core.errors import BadInput, EvidenceBroken
+from aiinfra_core.evidence.confirmation_predicates import Approval, Withdrawal
 from aiinfra_core.evidence.dsse import MAX_PAE_BYTES, fits
-from aiinfra_core.evidence.predicates import SHAPES, Predicate
+from aiinfra_core.evidence.predicates import SHAPES, Predicate, Promotion
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
@@ -97,6 +98,16 @@ def parse(payload: bytes) -> Statement:
     except ValidationError as error:
         raise EvidenceBroken("predicate", _first_problem(error)) from None
     return Statement(_subject(value.get("subject")), predicate_type, predicate, digest(payload))
+
+
+def environment_of(claim: Statement) -> str | None:
+    """Return the environment that a promotion, an approval or a withdrawal is about; others count in every one."""
+    match claim.predicate:
+        case Promotion(promotion=extension):
+            return extension.environment
+        case Approval(environment=environment) | Withdrawal(environment=environment):
+            return environment
+    return None
 
 
 def digest(payload: bytes) -> str:

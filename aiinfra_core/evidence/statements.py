@@ -95,6 +95,7 @@ def evaluation(
     recorded_by: str,
     evaluated_at: datetime,
     datasets: Mapping[str, str] | None = None,
+    spec_digest: str | None = None,
 ) -> bytes:
     """State how an artifact scored.
 
@@ -108,6 +109,7 @@ def evaluation(
         recorded_by: who recorded it.
         evaluated_at: when.
         datasets: name -> hex SHA-256 of what it was measured on; more than `MAX_LISTED_DATASETS` are left out.
+        spec_digest: hex SHA-256 of what was run to measure it; None where nothing was but the training itself, or it is claimed.
 
     Raises:
         BadInput: the statement would be too long to sign, or a value is not what it must be.
@@ -120,6 +122,7 @@ def evaluation(
         "metrics": _listed_metrics(metrics),
         "datasets": listed if len(listed) <= MAX_LISTED_DATASETS else None,
         "evaluationDigest": evaluation_digest,
+        **({"specDigest": spec_digest} if spec_digest else {}),
         "recordedBy": recorded_by,
         "evaluatedAt": timestamp(evaluated_at),
     }

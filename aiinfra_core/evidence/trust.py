@@ -10,12 +10,14 @@ from aiinfra_core.signing.public_key import PublicKey
 
 
 def check(trust: Trust) -> Trust:
-    """Return the trust if every key is what its keyid says and is listed once.
+    """Return the trust if every key is what its keyid says and is listed once, and no threshold begins that is not there.
 
     Raises:
         BadInput: names the entry.
     """
     seen: set[bytes] = set()
+    for environment in (trust.thresholds_since or {}).keys() - trust.thresholds.keys():
+        raise BadInput(f"The threshold for {environment} has a beginning but asks for nobody; write neither, or both.")
     for entry in trust.keys:
         key = public_key.parse(entry.public_key)
         if entry.public_key != key.base64:
@@ -45,6 +47,17 @@ def listed(trust: Trust, keyid: str) -> TrustedKey:
 def listed_keys(trust: Trust, purpose: Purpose) -> dict[str, PublicKey]:
     """Return keyid -> public key of everybody listed for a purpose; when and where each counts is for `may_sign` to say."""
     return {entry.keyid: public_key.parse(entry.public_key) for entry in trust.keys if purpose in entry.purposes}
+
+
+def held_by(trust: Trust, owner: str) -> Trust:
+    """Return the trust with the keys of one owner alone."""
+    return trust.model_copy(update={"keys": tuple(entry for entry in trust.keys if entry.owner == owner)})
+
+
+def threshold(trust: Trust, environment: str, at: datetime) -> dict[str, int]:
+    """Return role -> how many owners must agree to what is applied in an environment at that time."""
+    since = (trust.thresholds_since or {}).get(environment)
+    return trust.thresholds.get(environment, {}) if since is None or since <= at else {}
 
 
 def as_if_never_compromised(trust: Trust) -> Trust:

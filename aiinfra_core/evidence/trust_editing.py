@@ -97,14 +97,20 @@ def compromised(trust: Trust, keyid: str, compromise: Compromise) -> Trust:
     return trust if same else _changed(trust, key.model_copy(update={"compromise": compromise}))
 
 
-def with_threshold(trust: Trust, environment: str, roles: Mapping[str, int]) -> Trust:
+def with_threshold(trust: Trust, environment: str, roles: Mapping[str, int], since: datetime | None = None) -> Trust:
     """Return the trust that asks for this many owners of each role in an environment; no roles, no approvals asked for.
 
+    With `since`, only for what is applied from that time on.
+
     Raises:
-        BadInput: a number is not 1 to 100, or a name is no name.
+        BadInput: a number is not 1 to 100, a name is no name, or nothing is asked for since some time.
     """
+    if since is not None and not roles:
+        raise BadInput("Nothing is asked for, so it has no beginning: leave the beginning out, or name roles.")
     others = {name: needed for name, needed in trust.thresholds.items() if name != environment}
-    return _with(trust, thresholds=others | ({environment: dict(roles)} if roles else {}))
+    begins = {name: at for name, at in (trust.thresholds_since or {}).items() if name != environment}
+    begins |= {environment: since} if since else {}
+    return _with(trust, thresholds=others | ({environment: dict(roles)} if roles else {}), thresholds_since=begins or None)
 
 
 def with_log(trust: Trust, origin: str) -> Trust:

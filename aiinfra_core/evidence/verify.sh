@@ -79,7 +79,9 @@ opened() {
   jq -er --arg key "$key" --arg at "$2" --argjson index "$3" --slurpfile said "$tmp/payload" '$said[0] as $s
     | {"https://slsa.dev/provenance/v1": "artifact", "urn:ai-infra:attestation:registration:v1": "artifact",
        "urn:ai-infra:attestation:evaluation:v1": "evaluation", "urn:ai-infra:attestation:reproduction:v1": "evaluation",
-       "https://slsa.dev/verification_summary/v1": "promotion", "urn:ai-infra:attestation:approval:v1": "approval",
+       "urn:ai-infra:attestation:scan:v1": "artifact", "https://slsa.dev/verification_summary/v1": "promotion",
+       "urn:ai-infra:attestation:approval:v1": "approval", "urn:ai-infra:attestation:withdrawal:v1": "approval",
+       "urn:ai-infra:attestation:vouched-approval:v1": "vouching", "urn:ai-infra:attestation:vouched-withdrawal:v1": "vouching",
        "urn:ai-infra:attestation:export:v1": "audit"}[$s.predicateType] as $purpose
     | ($s.predicate.environment // $s.predicate["urn:ai-infra:attestation:promotion:v1"].environment) as $env
     | .keys[] | select(.keyid == $key and any(.purposes[]; . == $purpose))

@@ -13,7 +13,7 @@ from aiinfra_core.audit_log.sequence import sequence_pending
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.errors import BadInput, Conflict, EvidenceBroken, Misconfigured, Unavailable
-from aiinfra_core.evidence import bundle, checkpoint, confirmations, dsse
+from aiinfra_core.evidence import bundle, checkpoint, custody, dsse
 from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.claims import subject_of
 from aiinfra_core.evidence.verification.verify import Question, Report, verify
@@ -108,7 +108,7 @@ def _gather(settings: Settings, reference: str, since: Checkpoint | None) -> Gat
 
 
 def _statement(settings: Settings, gathered: Gathered, files: bytes, exported_by: str, at: datetime) -> bytes:
-    payload = confirmations.export(
+    payload = custody.export(
         artifact_id=gathered.artifact.id,
         model=gathered.artifact.model,
         version=gathered.artifact.version,

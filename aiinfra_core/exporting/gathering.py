@@ -1,4 +1,7 @@
-"""What belongs into an export, read out of one consistent state of the database. Nothing is verified here; see `export`."""
+"""What belongs into an export, read out of one consistent state of the database. Nothing is verified here; see `export`.
+
+Which statements these are is in `telling`, the policies and the long values that the log holds by digest in `texts`.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,19 +21,25 @@ from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import consistency_proof, dsse, log_proof, statement
 from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.entry import leaf
-from aiinfra_core.evidence.predicates import APPROVAL, REPRODUCTION, Approval, Registration
-from aiinfra_core.evidence.predicates import Promotion as Manifest
+from aiinfra_core.evidence.predicates import Registration
+from aiinfra_core.exporting import telling, texts
 from aiinfra_core.log_tables import audit_checkpoints, audit_events
-from aiinfra_core.policy import local
 from aiinfra_core.registry import artifacts, jobs, promotions, tombstones
+from aiinfra_core.registry.policy_decisions import GateDecision
 from aiinfra_core.registry.rows import every
-from aiinfra_core.tables import attestations, evaluations, model_promotions
+from aiinfra_core.tables import model_promotions
 
 MOST_CONSISTENCY_PROOFS = 64
 # `created_at` rises with seq and is never before the event's own time: read from there on, an event is found in a few rows.
 _FROM = "SELECT seq FROM audit_events WHERE created_at >= :since AND {} ORDER BY created_at LIMIT 1"
 _TAKES_IN = text(_FROM.format("payload -> 'rows' -> 'attestations' ->> 'digest' = :digest"))
 _APPLIES = text(_FROM.format("event_type = 'promotion.applied' AND payload -> 'digests' ->> 'manifest' = :digest"))
+# Whoever waited long was approved just before it was applied.
+_APPROVES = text(
+    "SELECT seq FROM audit_events WHERE seq < :applied AND event_type = 'promotion.approved'"
+    " AND payload -> 'digests' ->> 'manifest' = :digest ORDER BY seq DESC LIMIT 1"
+)
+_ANSWERS = text(_FROM.format("payload -> 'rows' -> 'policy_decisions' ->> 'id' = :id"))
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Gathered:
     proofs: dict[int, bytes]
     consistency: dict[int, bytes]
     policies: dict[str, bytes]
+    values: dict[str, bytes]
     trainings: tuple[TrainingJob, ...]
 
     @property
@@ -72,10 +82,12 @@ def gather(tx: Connection, reference: str, head: Published, since: Checkpoint | 
     tombstones.refuse_pruned(tx, artifact)
     environment = reference.partition("@")[2] or None
     chain = _of_environment(tx, artifact.model, environment) if environment else _of_artifact(tx, artifact)
-    kept = _attestations(tx, artifact, chain)
-    seqs = _entries(tx, kept, chain, head)
+    kept = telling.attestations_about(tx, artifact, chain)
+    answers = texts.answers_to(tx, chain)
+    seqs = _entries(tx, kept, chain, answers, head)
     if seqs is None:
         return None
+    events = _leaves(tx, seqs)
     return Gathered(
         known=recorded(tx, artifact),
         environment=environment,
@@ -83,12 +95,11 @@ def gather(tx: Connection, reference: str, head: Published, since: Checkpoint | 
         head=head,
         head_at=tx.execute(select(audit_events.c.created_at).where(audit_events.c.seq == head.size)).scalar_one(),
         envelopes={row.digest: bytes(row.envelope) for row in kept},
-        events=_leaves(tx, seqs),
+        events=events,
         proofs={seq: log_proof.write(checkpoints.inclusion(tx, seq, head)) for seq in seqs},
         consistency=_consistency(tx, head.checkpoint, since),
-        policies={
-            one.decision.policy_digest: local.policy_text(one.decision) for one in chain if one.decision and one.decision.policy_digest
-        },
+        policies=texts.policies_of(tx, chain, answers),
+        values=texts.long_values(tx, events.values()),
         trainings=_trainings(tx, kept),
     )
 
@@ -116,36 +127,14 @@ def _of_artifact(tx: Connection, artifact: Artifact) -> list[Promotion]:
     ]
 
 
-def _attestations(tx: Connection, artifact: Artifact, chain: Sequence[Promotion]) -> list[Row[Any]]:
-    manifests = _rows(tx, attestations.c.digest.in_([one.manifest for one in chain]))
-    inputs = {one.digest.sha256 for row in manifests for one in _saying(row, Manifest).input_attestations}
-    newest = (
-        select(evaluations.c.attestation).where(evaluations.c.artifact_id == artifact.id).order_by(evaluations.c.created_at.desc()).limit(1)
-    )
-    leaned_on = inputs | {artifact.attestation, *tx.execute(newest).scalars()}
-    found = _rows(tx, attestations.c.digest.in_(sorted(leaned_on)))
-    trained = [_saying(row, Registration).training_attestation for row in found if row.digest == artifact.attestation]
-    found += _rows(tx, attestations.c.digest.in_([digest for digest in trained if digest and digest not in leaned_on]))
-    subjects = sorted({row.subject_checksum for row in (*manifests, *found)})
-    about = _rows(tx, attestations.c.subject_checksum.in_(subjects), attestations.c.predicate_type.in_((APPROVAL, REPRODUCTION)))
-    known = {row.digest for row in manifests}
-    return [*manifests, *found, *(row for row in about if row.predicate_type == REPRODUCTION or _saying(row, Approval).manifest in known)]
-
-
-def _rows(tx: Connection, *where: ColumnElement[bool]) -> list[Row[Any]]:
-    return list(tx.execute(select(attestations).where(*where).order_by(attestations.c.created_at, attestations.c.digest)).all())
-
-
-def _saying(row: Row[Any], shape: type[Any]) -> Any:
-    predicate = statement.parse(dsse.parse(bytes(row.envelope)).payload).predicate
-    if not isinstance(predicate, shape):
-        raise EvidenceBroken("predicate type", f"the attestation {row.digest} is not what is recorded; see: aiinfra audit verify")
-    return predicate
-
-
-def _entries(tx: Connection, kept: Sequence[Row[Any]], chain: Sequence[Promotion], head: Published) -> list[int] | None:
+def _entries(
+    tx: Connection, kept: Sequence[Row[Any]], chain: Sequence[Promotion], answers: Sequence[GateDecision], head: Published
+) -> list[int] | None:
     found = [tx.execute(_TAKES_IN, {"since": row.created_at, "digest": row.digest}).scalar() for row in kept]
-    found += [tx.execute(_APPLIES, {"since": one.applied_at, "digest": one.manifest}).scalar() for one in chain]
+    found += [tx.execute(_ANSWERS, {"since": one.created_at, "id": str(one.id)}).scalar() for one in answers]
+    applied = [tx.execute(_APPLIES, {"since": one.applied_at, "digest": one.manifest}).scalar() for one in chain]
+    waited = [(one, seq) for one, seq in zip(chain, applied, strict=True) if one.approvals_required]
+    found += applied + [tx.execute(_APPROVES, {"applied": seq, "digest": one.manifest}).scalar() for one, seq in waited]
     seqs = {seq for seq in found if seq is not None and seq <= head.size}
     if None in found or len(seqs) < len(set(found)):
         return None

@@ -84,6 +84,7 @@ def _gathered_files(gathered: Gathered) -> dict[str, bytes]:
         **{bundle.proof_name(seq): data for seq, data in gathered.proofs.items()},
         **{bundle.consistency_name(size): data for size, data in gathered.consistency.items()},
         **{bundle.policy_name(digest): data for digest, data in gathered.policies.items()},
+        **{bundle.value_name(digest): data for digest, data in gathered.values.items()},
     }
 
 

@@ -11,6 +11,7 @@ from aiinfra_core.http_api.lifespan import lifespan
 from aiinfra_core.http_api.limits import Limits, SafeHeaders
 from aiinfra_core.http_api.logs import Requests
 from aiinfra_core.http_api.routes import (
+    approvals,
     audit,
     cards,
     docs,
@@ -23,12 +24,30 @@ from aiinfra_core.http_api.routes import (
     promoting,
     promotions,
     registering,
+    reproductions,
+    scans,
     training,
 )
 from aiinfra_core.settings import Settings
 
 VERSION = "0.1.0"
-_ROUTES = (health, metrics, training, registering, promoting, jobs, models, model_evidence, promotions, environments, cards, audit)
+_ROUTES = (
+    health,
+    metrics,
+    training,
+    registering,
+    promoting,
+    jobs,
+    models,
+    model_evidence,
+    reproductions,
+    scans,
+    promotions,
+    approvals,
+    environments,
+    cards,
+    audit,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

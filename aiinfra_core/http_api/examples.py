@@ -69,6 +69,7 @@ _SENT_PROMOTION: dict[str, Any] = {
         "policyDigest": "1b" * 32,
         "unavailable": False,
         "answer": {"minimum": "0.8", "rule": "evaluation.quality >= minimum"},
+        "conditions": None,
     },
     "promotedBy": "ada@example.org",
     "promotedAt": _DONE_AT,
@@ -83,6 +84,23 @@ _SENT_PROMOTION: dict[str, Any] = {
     "follows": "d2" * 32,
     "updatedAt": _DONE_AT,
     "requestId": "0b8e9e995d8d77f1/release-2026-11",
+    "approvalsRequired": {"approver": 1},
+    "pendingUntil": "2026-11-26T15:04:05.120394Z",
+}
+_APPROVAL: dict[str, Any] = {
+    "id": "c0d1f6f4-7a9b-4f0e-9d51-3f0f7f5a1b22",
+    "promotionId": _SENT_PROMOTION["id"],
+    "manifest": _MANIFEST,
+    "approver": "grace@example.org",
+    "means": "identity",
+    "roles": ["approver"],
+    "comment": "Looked at the coast's scores.",
+    "attestation": "a9" * 32,
+    "expiresAt": "2026-11-30T15:04:05.120394Z",
+    "createdAt": _DONE_AT,
+    "countsAs": ["approver"],
+    "objection": None,
+    "withdrawn": None,
 }
 
 _RUNNING: dict[str, Any] = _SENT_JOB | {"status": "running", "startedAt": _DONE_AT, "updatedAt": _DONE_AT}
@@ -140,6 +158,31 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "SentOutcome": {"job": _COMPLETED, "artifact": _SENT_ARTIFACT},
     "SentArtifact": _SENT_ARTIFACT,
     "SentPromotion": _SENT_PROMOTION,
+    "SentPromotionDetails": _SENT_PROMOTION
+    | {
+        "decisions": [
+            {
+                "gate": "local",
+                "stage": "request",
+                "allowed": True,
+                "decision": "allow",
+                "unavailable": False,
+                "reason": "The quality score 0.95 is at least the required 0.8.",
+                "policyId": "sentinel-allow",
+                "policyVersion": "1",
+                "policyDigest": "1b" * 32,
+                "rules": [
+                    {
+                        "id": "quality",
+                        "verdict": "yes",
+                        "reason": "The quality score 0.95 is at least the required 0.8.",
+                        "used": {"evaluation.metrics.quality": 0.95, "parameters.minimum_quality": 0.8},
+                    }
+                ],
+                "createdAt": _DONE_AT,
+            }
+        ]
+    },
     "SentModel": {"artifact": _SENT_ARTIFACT, "promotions": [_SENT_PROMOTION]},
     "SentLineage": {
         "artifact": _SENT_ARTIFACT,
@@ -167,6 +210,42 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "artifact": _SENT_ARTIFACT,
         "promotion": _SENT_PROMOTION,
         "manifest": _STATEMENT,
+    },
+    "AskedApproval": {"manifest": _MANIFEST, "comment": _APPROVAL["comment"]},
+    "AskedWithdrawal": {"reason": "The scores of the coast were those of another year."},
+    "SentApproval": _APPROVAL,
+    "SentAgreement": {"approval": _APPROVAL, "promotion": _SENT_PROMOTION},
+    "SentApprovals": {
+        "promotion": _SENT_PROMOTION,
+        "artifact": _SENT_ARTIFACT,
+        "manifest": _STATEMENT,
+        "required": {"approver": 1},
+        "missing": [],
+        "pendingUntil": _SENT_PROMOTION["pendingUntil"],
+        "approvalHours": 168.0,
+        "approvals": [_APPROVAL],
+    },
+    "SentReproduction": {
+        "id": "5a0d6e0c-3a0e-5b53-9d3a-0b6f5a9c1e77",
+        "artifactId": _ARTIFACT,
+        "outcome": "different",
+        "reproducedChecksum": "7d" * 32,
+        "report": {"independent": True, "causes": [{"kind": "time", "certainty": "seen", "says": "It holds a time.", "code": []}]},
+        "attestation": "ab" * 32,
+        "reproducedBy": "rosa@example.org",
+        "startedAt": _DONE_AT,
+        "finishedAt": _ENDED_AT,
+        "createdAt": _ENDED_AT,
+    },
+    "SentScan": {
+        "id": "2f0a4c1e-90b1-5c3e-a1ff-6f2f8d1b7c55",
+        "artifactId": _ARTIFACT,
+        "scanner": "ai-infra/1 picklescan/1.0.5",
+        "verdict": "no_code",
+        "findings": [{"file": "", "format": "safetensors", "verdict": "no_code", "imports": [], "detail": None}],
+        "attestation": _MANIFEST,
+        "scannedBy": "ada@example.org",
+        "createdAt": _DONE_AT,
     },
     "CardText": _CARD_TEXT,
     "SentCard": {

@@ -1,4 +1,4 @@
-"""What a serving process has from its first request to its last: the log looked after, traces sent, connections closed."""
+"""What a serving process has from its first request to its last: what is looked after beside them, traces, connections."""
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
@@ -7,6 +7,7 @@ from anyio import to_thread
 from fastapi import FastAPI
 
 from aiinfra_core import database
+from aiinfra_core.approving import waiting
 from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log import keeping_up
 from aiinfra_core.http_api import tracing
@@ -22,6 +23,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     stack.enter_context(recorded.leaving_threads_free(settings))
     stack.enter_context(tracing.sending(app.state.tracer_provider))
     await to_thread.run_sync(stack.enter_context, keeping_up.in_background(settings))
+    stack.enter_context(waiting.in_thread(settings))
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from aiinfra_core import outbound
 from aiinfra_core.embedded import defaults
 from aiinfra_core.errors import Misconfigured
 from aiinfra_core.http_api.access import debug_token, roles
+from aiinfra_core.policy import files
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.uri import is_remote
 
@@ -51,6 +52,7 @@ def _refusal(check: Callable[[Settings], object], settings: Settings) -> Iterato
 
 def _unfinished(settings: Settings) -> Iterator[str]:
     yield from _refusal(roles.read, settings)
+    yield from _refusal(files.check, settings)
     if settings.allow_debug_token and not _debug_token(settings):
         yield "AI_INFRA_ALLOW_DEBUG_TOKEN is set, so AI_INFRA_DEBUG_TOKEN must be too."
     if settings.tls_key and not settings.tls_cert:
@@ -89,7 +91,8 @@ def _unfinished_oidc(settings: Settings) -> Iterator[str]:
 def _forbidden_in_production(settings: Settings) -> Iterator[str]:
     if settings.allow_debug_token or _debug_token(settings):
         yield "AI_INFRA_ENV=production takes no debug token; unset AI_INFRA_ALLOW_DEBUG_TOKEN and AI_INFRA_DEBUG_TOKEN."
-    if not all(uri and is_remote(uri) for uri in settings.signer_uris):
+    vouching = settings.vouching_signer_uri or settings.signer_uris[-1]
+    if not all(uri and is_remote(uri) for uri in (*settings.signer_uris, vouching)):
         yield (
             "AI_INFRA_ENV=production keeps no signing key in the service; set AI_INFRA_KMS_ENDPOINT, or each signer URI to "
             "https:, awskms:, vault: or pkcs11:."

@@ -1,66 +1,52 @@
-"""The gate without a SentinelNet: one rule, a model must score at least a minimum quality. Asking over HTTP lives in `sentinelnet`."""
+"""This product's own gate: a policy's rules, judged in a process that can be killed. Asking over HTTP lives in `sentinelnet`."""
 
-import math
-from typing import Any, TypeGuard
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from aiinfra_core import canonical_json
-from aiinfra_core.checksums import sha256_hex
-from aiinfra_core.domain.promotion import Decision
-from aiinfra_core.errors import NotFound
-from aiinfra_core.policy.question import Question
+from aiinfra_core.domain.promotion import Decision, Stage
+from aiinfra_core.errors import Unavailable
+from aiinfra_core.rules import sandbox
+from aiinfra_core.rules.document import Policy
+from aiinfra_core.rules.judging import Outcome
 
 SOURCE = "local"
-ALLOW, LOW_QUALITY = "sentinel-allow", "sentinel-low-quality"
-_RULE = "evaluation.quality >= minimum"
+_MAX_REASON = 2000
 
 
-def decide(question: Question, minimum: float) -> Decision:
-    """Say yes if the evaluation's `quality` is a finite number and at least `minimum`; a missing or other value is a no.
+def decide(policy: Policy, inputs: Mapping[str, Any], stage: Stage, seconds: float) -> Decision:
+    """Say yes if every rule of a policy is a yes about these inputs; a no names the first rule that is none and gives its reason.
 
-    The answer holds the policy itself, so that whoever sees the digest can be shown what it is of.
+    The answer holds what each rule said and looked at. Where no rule could be judged at all the decision is `unavailable`.
     """
-    quality = question.evaluation.get("quality")
-    allowed = _is_score(quality) and quality >= minimum
+    try:
+        outcomes = sandbox.judge(policy, inputs, stage, seconds)
+    except Unavailable as error:
+        return _decision(policy, None, str(error)).model_copy(update={"unavailable": True})
+    refused = next((outcome for outcome in outcomes if outcome.verdict != "yes"), None)
+    answer = {"rules": [{"id": one.rule, "verdict": one.verdict, "reason": one.reason, "used": one.used} for one in outcomes]}
+    if refused or not outcomes:
+        reason = refused.reason if refused else "The policy has no rule for this stage."
+        return _decision(policy, refused.rule if refused else None, reason, answer)
+    said = {"allowed": True, "decision": "allow", "policy_id": policy.allow_id, "conditions": policy.conditions}
+    return _decision(policy, None, _why(policy, outcomes), answer).model_copy(update=said)
+
+
+def _decision(policy: Policy, rule_id: str | None, reason: str, answer: dict[str, Any] | None = None) -> Decision:
     return Decision(
-        allowed=allowed,
-        decision="allow" if allowed else "deny",
-        policy_id=ALLOW if allowed else LOW_QUALITY,
-        reason=_reason(quality, minimum),
+        allowed=False,
+        decision="deny",
+        policy_id=policy.deny_id,
+        policy_version=policy.version,
+        policy_digest=policy.digest(),
+        rule_id=rule_id,
+        reason=reason[:_MAX_REASON],
         source=SOURCE,
-        policy_digest=policy_digest(minimum),
-        answer=_policy(minimum),
+        answer=answer,
     )
 
 
-def policy_digest(minimum: float) -> str:
-    """Return the hex SHA-256 of the canonical JSON of the rule and its minimum, as a decimal string."""
-    return sha256_hex(canonical_json.dumps(_policy(minimum)))
-
-
-def policy_text(decision: Decision) -> bytes:
-    """Return the exact bytes that the policy digest of a decision is of.
-
-    Raises:
-        NotFound: the decision is not this gate's, or does not hold its policy.
-    """
-    text = canonical_json.dumps(decision.answer)
-    if decision.source != SOURCE or sha256_hex(text) != decision.policy_digest:
-        raise NotFound(f"The policy {decision.policy_digest} is kept by {decision.source} alone; ask there for its text.")
-    return text
-
-
-def _policy(minimum: float) -> dict[str, str]:
-    return {"rule": _RULE, "minimum": str(float(minimum))}
-
-
-# NaN fails both comparisons, and an integer too large for a float is still compared exactly.
-def _is_score(value: Any) -> TypeGuard[float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value < math.inf
-
-
-def _reason(quality: Any, minimum: float) -> str:
-    if quality is None:
-        return f"The evaluation has no quality score; at least {minimum} is required."
-    if not _is_score(quality):
-        return f"The quality score {str(quality)[:40]!r} is not a finite number; at least {minimum} is required."
-    return f"The quality score {quality} is {'at least' if quality >= minimum else 'below'} the required {minimum}."
+def _why(policy: Policy, outcomes: Sequence[Outcome]) -> str:
+    says_why = {rule.id for rule in policy.rules if rule.holds}
+    return " ".join(outcome.reason for outcome in outcomes if outcome.rule in says_why)[:_MAX_REASON] or (
+        f"Every rule of the policy {policy.name} {policy.version} holds ({len(outcomes)})."
+    )

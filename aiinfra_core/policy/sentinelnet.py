@@ -3,6 +3,7 @@
 What is asked lives in `question`. Whatever the gate does, the outcome is a Decision: an outage is one with `unavailable` set.
 """
 
+import re
 from typing import Any
 
 from aiinfra_core import canonical_json, outbound
@@ -17,13 +18,19 @@ WORDS = ("allow", "deny", "quarantine", "remediate")
 _MAX_BODY_BYTES = 1024 * 1024
 _MAX_KEPT_BYTES = 64 * 1024
 _MAX_REASON, _MAX_FIELD = 2000, 256
+_JSON = re.compile(r"application/([a-z0-9.-]+\+)?json")
+_NAMES_OF = {
+    "request": ("request_id", "requestId"),
+    "artifact": ("artifact_id", "artifactId"),
+    "environment": ("environment", "target_env"),
+}
 
 
 def ask(url: str, question: Question, patience: Patience) -> Decision:
     """Return SentinelNet's decision.
 
     1. HTTP 200 is read; 403 is a no whose body is read; any other status below 500 is a no that says so.
-    2. The body is strict JSON, not over 1 MiB, and names no other request.
+    2. The body is strict JSON, says so, is not over 1 MiB, and names no other request, artifact or environment.
     3. `decision` (allow, deny, quarantine, remediate), `allowed` (true, false) or both are there, clear, and agree.
 
     5xx, connection errors and time-outs are retried; when that does not help, `unavailable` is true. The answer is kept
@@ -50,7 +57,7 @@ def _read(reply: Reply, question: Question) -> Decision:
         return _no(f"SentinelNet's answer is longer than {_MAX_BODY_BYTES} bytes, so it counts as a no.")
     answer: dict[str, Any] | None = None
     try:
-        answer = _json_object(reply.body)
+        answer = _json_object(reply)
         return _understood(reply.status, answer, question).model_copy(update={"answer": _kept(reply, answer)})
     except BadInput as error:
         why = str(error).removesuffix(".") if reply.status in (200, 403) else "SentinelNet gave no decision"
@@ -63,8 +70,7 @@ def _understood(status: int, answer: dict[str, Any], question: Question) -> Deci
     nested = answer.get("decision")
     verdict = nested if status == 403 and isinstance(nested, dict) else answer
     for said in (answer, verdict):
-        if any(said.get(name) not in (None, question.request_id) for name in ("request_id", "requestId")):
-            raise BadInput("SentinelNet's answer is about another request")
+        _about_this(said, question)
     allowed = _allowed(verdict)
     if allowed and status != 200:
         raise BadInput("SentinelNet's answer contradicts its own status")
@@ -78,6 +84,13 @@ def _understood(status: int, answer: dict[str, Any], question: Question) -> Deci
         reason=_reason(verdict, word or ("allow" if allowed else "deny")),
         source=SOURCE,
     )
+
+
+def _about_this(said: dict[str, Any], question: Question) -> None:
+    asked = {"request": question.request_id, "artifact": str(question.artifact_id), "environment": question.environment}
+    for what, names in _NAMES_OF.items():
+        if any(said.get(name) not in (None, asked[what]) for name in names):
+            raise BadInput(f"SentinelNet's answer is about another {what}")
 
 
 def _allowed(verdict: dict[str, Any]) -> bool:
@@ -109,8 +122,10 @@ def _text(verdict: dict[str, Any], *names: str) -> str | None:
     return str(value)
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    answer = _recordable(canonical_json.loads(body, what="SentinelNet's answer"))
+def _json_object(reply: Reply) -> dict[str, Any]:
+    if reply.body and not _JSON.fullmatch(reply.media_type):
+        raise BadInput(f"SentinelNet's answer calls itself {reply.media_type[:80] or 'nothing'}, not application/json")
+    answer = _recordable(canonical_json.loads(reply.body, what="SentinelNet's answer"))
     if not isinstance(answer, dict):
         raise BadInput("SentinelNet's answer is not a JSON object")
     return answer

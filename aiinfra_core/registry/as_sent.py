@@ -5,15 +5,22 @@ The names are those of the records in `wire`, and a test holds both equal. Which
 
 from typing import Any
 
+from pydantic.alias_generators import to_camel
 from sqlalchemy import ColumnElement, DateTime, FromClause, LargeBinary, Select, case, func, literal_column, select
 
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.log_tables import audit_events
-from aiinfra_core.tables import evaluations, model_artifacts, model_promotions, training_jobs
+from aiinfra_core.tables import evaluations, model_artifacts, model_promotions, policy_decisions, training_jobs
+from aiinfra_core.wire.decisions import SentGateDecision, SentPromotionDetails
 from aiinfra_core.wire.reading import SentEvent
 from aiinfra_core.wire.records import Sent, SentArtifact, SentJob, SentPromotion
 
 Document = ColumnElement[Any]
+_OF_DECISION = ("decision", "reason", "unavailable", "policy_id", "policy_version", "policy_digest")
+_SAID: dict[str, ColumnElement[Any]] = {
+    **{name: literal_column(f"policy_decisions.decision -> '{to_camel(name)}'") for name in _OF_DECISION},
+    "rules": literal_column("CASE WHEN policy_decisions.gate = 'local' THEN policy_decisions.decision -> 'answer' -> 'rules' END"),
+}
 _TIME: ColumnElement[str] = literal_column("""'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'""")
 
 
@@ -39,14 +46,23 @@ def artifact(source: FromClause = model_artifacts) -> Document:
 
 def promotion(source: FromClause = model_promotions) -> Document:
     """Return a promotion as `SentPromotion`."""
-    return document(
-        SentPromotion,
-        source,
-        sentinel_decision=source.c.decision,
-        promoted_by=source.c.requested_by,
-        promoted_at=source.c.applied_at,
-        sequence=source.c.sequence_seen + literal_column("1"),
-    )
+    return document(SentPromotion, source, **_renamed(source))
+
+
+def promotion_details(source: FromClause = model_promotions) -> Document:
+    """Return a promotion as `SentPromotionDetails`."""
+    said = select(document(SentGateDecision, policy_decisions, **_SAID)).where(policy_decisions.c.promotion_id == source.c.id)
+    in_order = said.order_by(policy_decisions.c.stage.desc(), policy_decisions.c.gate)
+    return document(SentPromotionDetails, source, **_renamed(source), decisions=every(in_order.correlate(source)))
+
+
+def _renamed(source: FromClause) -> dict[str, ColumnElement[Any]]:
+    return {
+        "sentinel_decision": source.c.decision,
+        "promoted_by": source.c.requested_by,
+        "promoted_at": source.c.applied_at,
+        "sequence": source.c.sequence_seen + literal_column("1"),
+    }
 
 
 def job(flow_run_id: ColumnElement[Any], source: FromClause = training_jobs) -> Document:

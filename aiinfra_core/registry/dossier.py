@@ -8,10 +8,11 @@ from uuid import UUID
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from aiinfra_core.domain.artifact import Artifact
+from aiinfra_core.domain.artifact import Artifact, Evaluation
 from aiinfra_core.domain.promotion import Promotion
 from aiinfra_core.errors import NotFound
 from aiinfra_core.registry.artifacts import FOUND_BY, artifact_from, find_row
+from aiinfra_core.registry.evaluations import evaluation_from
 from aiinfra_core.registry.promotions import promotion_from
 from aiinfra_core.tables import attestations, environment_pointers, evaluations, model_artifacts, model_promotions, training_jobs
 
@@ -20,13 +21,15 @@ from aiinfra_core.tables import attestations, environment_pointers, evaluations,
 class Dossier:
     """A promotion (its row, exactly as it is) with its artifact.
 
-    The attestations are digests, None where there is none; the envelopes are exact bytes.
+    `evaluation` is the one it is judged on, None while that is not recorded; `training_datasets` what its training learned from, as the
+    job's exact JSON. An attestation is a digest, None where there is none; the envelopes are exact bytes.
     """
 
     row: Mapping[str, Any]
     artifact: Artifact
     training_attestation: str | None
-    evaluation_attestation: str | None
+    training_datasets: str | None
+    evaluation: Evaluation | None
     registration_envelope: bytes
     manifest_envelope: bytes | None
 
@@ -38,7 +41,8 @@ class Dossier:
     @property
     def input_attestations(self) -> list[str]:
         """The digests of the statements the promotion leans on: registration, training, evaluation."""
-        return [it for it in (self.artifact.attestation, self.training_attestation, self.evaluation_attestation) if it]
+        evaluation = self.evaluation.attestation if self.evaluation else None
+        return [it for it in (self.artifact.attestation, self.training_attestation, evaluation) if it]
 
 
 _REGISTRATION, _MANIFEST = attestations.alias("registration"), attestations.alias("manifest_statement")
@@ -47,8 +51,9 @@ _QUERY = (
     select(
         *(column.label(f"p_{column.name}") for column in model_promotions.c),
         *(column.label(f"a_{column.name}") for column in model_artifacts.c),
+        *(column.label(f"e_{column.name}") for column in evaluations.c),
         training_jobs.c.attestation.label("training_attestation"),
-        evaluations.c.attestation.label("evaluation_attestation"),
+        training_jobs.c.dataset_refs.label("training_datasets"),
         _REGISTRATION.c.envelope.label("registration_envelope"),
         _MANIFEST.c.envelope.label("manifest_envelope"),
     )
@@ -79,11 +84,13 @@ class Candidate:
     artifact: Artifact
     replaces: Current
     training_attestation: str | None
+    training_datasets: str | None
     registration_envelope: bytes
 
-    def with_promotion(self, row: Mapping[str, Any], evaluation_attestation: str | None) -> Dossier:
-        """Return the dossier of a promotion of it that was just asked for."""
-        return Dossier(row, self.artifact, self.training_attestation, evaluation_attestation, self.registration_envelope, None)
+    def with_promotion(self, row: Mapping[str, Any], evaluation: Evaluation | None) -> Dossier:
+        """Return the dossier of a promotion of it that was just asked for, to be judged on an evaluation that is recorded, or None."""
+        training = self.training_attestation, self.training_datasets
+        return Dossier(row, self.artifact, *training, evaluation, self.registration_envelope, None)
 
 
 _HERE, _NOW = environment_pointers.alias("here"), model_promotions.alias("now")
@@ -95,6 +102,7 @@ _CANDIDATES = {
     .add_columns(
         _REGISTRATION.c.envelope.label("registration_envelope"),
         training_jobs.c.attestation.label("training_attestation"),
+        training_jobs.c.dataset_refs.label("training_datasets"),
         func.coalesce(_HERE.c.sequence, 0).label("now_sequence"),
         _HERE.c.promotion_id.label("now_promotion_id"),
         _HERE.c.artifact_id.label("now_artifact_id"),
@@ -112,9 +120,9 @@ def candidate(tx: Connection, reference: str, environment: str) -> Candidate:
         NotFound: nothing is registered under that name, or its registration is gone.
     """
     row = find_row(tx, reference, _CANDIDATES, to_environment=environment)
-    envelope, training = bytes(row.pop("registration_envelope")), row.pop("training_attestation")
+    envelope, training = bytes(row.pop("registration_envelope")), (row.pop("training_attestation"), row.pop("training_datasets"))
     replaces = Current(**{name.removeprefix("now_"): row.pop(name) for name in list(row) if name.startswith("now_")})
-    return Candidate(artifact_from(row), replaces, training, envelope)
+    return Candidate(artifact_from(row), replaces, *training, envelope)
 
 
 def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:
@@ -126,12 +134,13 @@ def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:
     row = tx.execute(_QUERY, {"promotion_id": promotion_id}).mappings().one_or_none()
     if row is None:
         raise NotFound(f"There is no promotion {promotion_id}, or what it leans on is gone; try: aiinfra verify")
-    manifest = row["manifest_envelope"]
+    manifest, evaluation = row["manifest_envelope"], _part(row, "e_")
     return Dossier(
         row=_part(row, "p_"),
         artifact=artifact_from(_part(row, "a_")),
         training_attestation=row["training_attestation"],
-        evaluation_attestation=row["evaluation_attestation"],
+        training_datasets=row["training_datasets"],
+        evaluation=evaluation_from(evaluation) if evaluation["id"] else None,
         registration_envelope=bytes(row["registration_envelope"]),
         manifest_envelope=None if manifest is None else bytes(manifest),
     )

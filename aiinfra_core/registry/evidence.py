@@ -12,16 +12,22 @@ from sqlalchemy import Connection, Text, bindparam, case, cast, select
 
 from aiinfra_core import canonical_json, checksums
 from aiinfra_core.audit_log.snapshot import snapshot
+from aiinfra_core.domain.approval import Withdrawal
 from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
+from aiinfra_core.domain.evaluation import EvaluationSpec
+from aiinfra_core.domain.reproduction import Reproduction
+from aiinfra_core.domain.scan import Scan
 from aiinfra_core.domain.training import DatasetRef, TrainingJob
 from aiinfra_core.domain.trust import Purpose, Trust, is_bounded
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import claims, dsse, statement
+from aiinfra_core.evidence.confirmation_predicates import VouchedWithdrawal
 from aiinfra_core.evidence.predicates import Promotion as PromotionManifest
 from aiinfra_core.evidence.predicates import Training as TrainingProvenance
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.registry import attestations, jobs
+from aiinfra_core.registry.approvals import Given
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.signing.public_key import PublicKey
 
@@ -50,7 +56,7 @@ def of_training(tx: Connection, job: TrainingJob) -> Kept:
         BadInput: the job is not completed.
     """
     envelope = attestations.envelope(tx, job.attestation or "")
-    return Kept(envelope, claims.of_training(job, _declared_by(envelope)))
+    return Kept(envelope, claims.of_training(job, declared_by(envelope)))
 
 
 def executor_of(tx: Connection, job: TrainingJob) -> str | None:
@@ -59,10 +65,15 @@ def executor_of(tx: Connection, job: TrainingJob) -> str | None:
     Raises:
         EvidenceBroken: its provenance cannot be read.
     """
-    return _declared_by(attestations.envelope(tx, job.attestation or ""))
+    return declared_by(attestations.envelope(tx, job.attestation or ""))
 
 
-def _declared_by(envelope: bytes) -> str | None:
+def declared_by(envelope: bytes) -> str | None:
+    """Return who declared how a training was run, as its provenance says; None where we ran it ourselves.
+
+    Raises:
+        EvidenceBroken: it is not a provenance, or cannot be read.
+    """
     provenance = statement.parse(dsse.parse(envelope).payload).predicate
     if not isinstance(provenance, TrainingProvenance):
         raise EvidenceBroken("predicate type", "the training job's attestation is not a provenance.")
@@ -78,8 +89,33 @@ def of_registration(tx: Connection, artifact: Artifact) -> Kept:
 
 def of_evaluation(tx: Connection, artifact: Artifact, evaluation: Evaluation) -> Kept:
     """Return the signed evaluation of an artifact."""
-    expected = claims.of_evaluation(artifact, evaluation, datasets_of(tx, artifact, evaluation.kind))
+    expected = claims.of_evaluation(artifact, evaluation, datasets_of(tx, artifact, evaluation))
     return Kept(attestations.envelope(tx, evaluation.attestation or ""), expected)
+
+
+def of_reproduction(tx: Connection, artifact: Artifact, reproduction: Reproduction) -> Kept:
+    """Return the signed reproduction of an artifact.
+
+    Raises:
+        EvidenceBroken: the artifact has no provenance that could be followed.
+    """
+    job = _job_of(tx, artifact)
+    if job is None or job.attestation is None:
+        raise EvidenceBroken("inputs", "it reproduces an artifact that no recorded training made.")
+    return Kept(attestations.envelope(tx, reproduction.attestation or ""), claims.of_reproduction(reproduction, artifact, job.attestation))
+
+
+def of_scan(tx: Connection, artifact: Artifact, scan: Scan) -> Kept:
+    """Return the signed scan of an artifact."""
+    return Kept(attestations.envelope(tx, scan.attestation or ""), claims.of_scan(scan, artifact))
+
+
+def of_withdrawal(tx: Connection, known: Dossier, given: Given, withdrawal: Withdrawal) -> Kept:
+    """Return the signed withdrawal of an approval; who named those who withdrew it is what the kept one says."""
+    envelope = attestations.envelope(tx, withdrawal.attestation)
+    said = statement.parse(dsse.parse(envelope).payload).predicate
+    issuer = said.issuer if isinstance(said, VouchedWithdrawal) else None
+    return Kept(envelope, claims.of_withdrawal(withdrawal, given.approval, known.promotion, known.artifact, issuer))
 
 
 def of_promotion(known: Dossier) -> Kept:
@@ -150,9 +186,11 @@ def taken_in(tx: Connection, envelope: bytes, at: datetime) -> tuple[int, dateti
     return None
 
 
-def datasets_of(tx: Connection, artifact: Artifact, kind: EvaluationKind) -> tuple[DatasetRef, ...]:
-    """Return the datasets an evaluation was measured on; none for a claim."""
-    job = _job_of(tx, artifact) if kind is EvaluationKind.MEASURED else None
+def datasets_of(tx: Connection, artifact: Artifact, evaluation: Evaluation) -> tuple[DatasetRef, ...]:
+    """Return the datasets an evaluation was measured on: its spec's, else its training's; none for a claim."""
+    if evaluation.spec is not None:
+        return EvaluationSpec.model_validate(evaluation.spec).dataset_refs
+    job = _job_of(tx, artifact) if evaluation.kind is EvaluationKind.MEASURED else None
     return job.spec.dataset_refs if job else ()
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, literal, literal_column, select
 
+from aiinfra_core.domain.artifact import EvaluationKind
+from aiinfra_core.domain.evaluation import source_in_words
 from aiinfra_core.registry import as_sent
 from aiinfra_core.registry.artifacts import FOUND_BY, find_row
 from aiinfra_core.tables import artifact_tombstones, evaluations, imports, model_artifacts, model_promotions, training_jobs
@@ -140,23 +142,34 @@ def _add_job(graph: _Graph, artifact: str, job: Mapping[str, Any]) -> list[str]:
     """Add the job that made an artifact and what went into it; return its datasets."""
     made = graph.node("job", job["id"], f"training of {job['model']}", job)
     graph.edge(artifact, "made_by", made)
-    code, container = job["codeRef"], job["containerDigest"]
-    repository, _, commit = code.rpartition("@")
-    about = {"codeRef": code, "repository": repository, "commit": commit, "entryPoint": job["entryPoint"]}
-    graph.edge(made, "ran", graph.node("code", code, f"{repository.rpartition('/')[2]}@{commit[:12]}", about))
+    container = job["containerDigest"]
+    graph.edge(made, "ran", _code(graph, job))
     graph.edge(made, "ran_in", graph.node("container", container, container[:19], {"digest": container, "declared": True}))
-    datasets = [graph.node("dataset", ref["sha256"], ref["name"], ref) for ref in job["datasetRefs"]]
+    datasets = _datasets(graph, job)
     for dataset in datasets:
         graph.edge(made, "learned_from", dataset)
     return datasets
 
 
+def _code(graph: _Graph, ran: Mapping[str, Any]) -> str:
+    repository, _, commit = ran["codeRef"].rpartition("@")
+    about = {"codeRef": ran["codeRef"], "repository": repository, "commit": commit, "entryPoint": ran["entryPoint"]}
+    return graph.node("code", ran["codeRef"], f"{repository.rpartition('/')[2]}@{commit[:12]}", about)
+
+
+def _datasets(graph: _Graph, ran: Mapping[str, Any]) -> list[str]:
+    return [graph.node("dataset", ref["sha256"], ref["name"], ref) for ref in ran["datasetRefs"]]
+
+
 def _add_evaluation(graph: _Graph, artifact: str, evaluation: Mapping[str, Any], datasets: Iterable[str]) -> str:
-    this = graph.node("evaluation", evaluation["id"], evaluation["kind"], evaluation)
+    """Add an evaluation; what was measured without a spec was measured by the training, on its datasets."""
+    spec, measured = evaluation["spec"], evaluation["kind"] == EvaluationKind.MEASURED
+    this = graph.node("evaluation", evaluation["id"], source_in_words(evaluation["kind"], spec), evaluation)
     graph.edge(this, "evaluates", artifact)
-    if evaluation["kind"] == "measured":
-        for dataset in datasets:
-            graph.edge(this, "measured_on", dataset)
+    if spec:
+        graph.edge(this, "ran", _code(graph, spec))
+    for dataset in _datasets(graph, spec) if spec else datasets if measured else ():
+        graph.edge(this, "measured_on", dataset)
     return this
 
 

@@ -1,4 +1,4 @@
-"""Every move of a promotion, with its event and, at the end, the compare-and-swap of the pointer.
+"""Every move of a promotion that was asked for, with its event and, at the end, the compare-and-swap of the pointer.
 
 Each move is one statement (`writes`): it acts only on a promotion that still is exactly the row the caller saw, and the event tells of
 the row as it is afterwards. A caller whose row is out of date changes nothing and gets the row as it stands.
@@ -8,25 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
 
 from sqlalchemy import CTE, ColumnElement, Connection, bindparam, exists, literal, select, update
 from sqlalchemy.sql.dml import ReturningInsert
 
 from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.append import event
-from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.promotion import Decision, PromotionStatus
-from aiinfra_core.errors import Conflict
-from aiinfra_core.registry import attestations, requests
-from aiinfra_core.registry.dossier import Current
-from aiinfra_core.registry.rows import first, full_row, row_by_id
+from aiinfra_core.registry import attestations, policy_decisions, requests
+from aiinfra_core.registry.policy_decisions import Judgement
+from aiinfra_core.registry.promotion_requests import OPERATION, event_of
+from aiinfra_core.registry.rows import first, row_by_id
 from aiinfra_core.registry.writes import inserted, inserted_if_new, to_set, told, values
-from aiinfra_core.tables import artifact_tombstones, environment_pointers, model_promotions, request_ids
+from aiinfra_core.tables import artifact_tombstones, environment_pointers, model_promotions
 from aiinfra_core.tables import attestations as attestations_table
+from aiinfra_core.tables import policy_decisions as policy_decisions_table
 
-OPERATION = "promote"
 LOST = "another promotion became current first; look at what is current and ask again"
 OPEN = (PromotionStatus.REQUESTED, PromotionStatus.PENDING_APPROVAL, PromotionStatus.APPROVED)
 _NO = {"quarantine": PromotionStatus.QUARANTINED, "remediate": PromotionStatus.REMEDIATION}
@@ -76,9 +74,11 @@ _SWAP = (
     .cte("swapped")
 )
 
-_REQUEST = told(inserted(model_promotions, inserted_if_new(request_ids)))
 # Whoever wants to remove the bytes of an artifact sees the promotion that is asked for, or has buried it by now and is seen here.
-_DECIDE = told(_changed("decision", "updated_at", only=_UNCHANGED & ~_IS_PRUNED))
+_DECIDE = told(inserted(policy_decisions_table, _changed("decision", "updated_at", only=_UNCHANGED & ~_IS_PRUNED)))
+_ANSWER = told(
+    inserted(policy_decisions_table, select(model_promotions.c.id).where(_UNCHANGED).with_for_update(key_share=True).cte("still"))
+)
 _END = told(_changed("status", "reason", "updated_at"))
 _SIGNED = ("status", "manifest", "signature", "signer_id", "updated_at", "approvals_required", "pending_until")
 _SIGN = told(inserted(attestations_table, _changed(*_SIGNED)))
@@ -87,73 +87,34 @@ _APPLY_FIRST = _applied(inserted_if_new(environment_pointers, _READY))
 _APPLY_NEXT = _applied(_SWAP)
 
 
-def request(
-    connection: Connection,
-    *,
-    artifact: Artifact,
-    environment: str,
-    evaluation: JudgedEvaluation | None,
-    replaces: Current,
-    requested_by: str,
-    asked_by: str,
-    request_id: str,
-    at: datetime,
-) -> Row | UUID:
-    """Ask for a promotion and return its row; where the same request was asked before, only the id of what it gave.
+def record_decision(tx: Connection, row: Row, judgement: Judgement, *, at: datetime) -> Row:
+    """Keep what each gate said, and what it means together, once; a no ends the promotion.
 
-    Its event names as actor who asked, also where they did so for `requested_by`.
-
-    Raises:
-        Conflict: the request id was used for another promotion, or was freed at this very moment.
+    Needs a transaction, unless there is one answer and it is a yes. Where the artifact's bytes were removed nothing is kept.
     """
-    body = _body(artifact, environment, evaluation)
-    row = full_row(
-        model_promotions,
-        id=uuid4(),
-        request_id=request_id,
-        artifact_id=artifact.id,
-        model=artifact.model,
-        environment=environment,
-        status=PromotionStatus.REQUESTED,
-        evaluation=canonical_json.dumps(evaluation.metrics if evaluation else {}).decode(),
-        evaluation_kind=evaluation.kind if evaluation else None,
-        evaluation_digest=evaluation.digest if evaluation else None,
-        sequence_seen=replaces.sequence,
-        follows=replaces.manifest,
-        requested_by=requested_by,
-        created_at=at,
-        updated_at=at,
-    )
-    claimed = requests.row_of(OPERATION, request_id, body, row["id"], at)
-    tell = _event("promotion.requested", row, at, {"artifact": artifact.checksum}, asked_by)
-    if first(connection, _REQUEST, values("request_ids", claimed) | values("model_promotions", row) | values("event", tell)):
-        return row
-    asked = requests.earlier(connection, OPERATION, request_id, body)
-    if asked is None:
-        raise Conflict(f"Request {request_id} ended at this very moment because a part was unavailable; ask again.")
-    return asked
-
-
-def asked_before(
-    connection: Connection, artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None, request_id: str
-) -> UUID | None:
-    """Return the promotion that this request gave earlier, or None when it is new.
-
-    Raises:
-        RequestIdReused: the request id was used for another promotion.
-    """
-    return requests.earlier(connection, OPERATION, request_id, _body(artifact, environment, evaluation))
-
-
-def record_decision(connection: Connection, row: Row, decision: Decision, *, at: datetime) -> Row:
-    """Keep the gate's whole answer, once; a no ends the promotion. Where the artifact's bytes were removed nothing is kept."""
     if row["status"] != PromotionStatus.REQUESTED or row["decision"] is not None:
         return row
-    text = canonical_json.dumps(decision.model_dump(mode="json", by_alias=True)).decode()
-    decided = _move(connection, _DECIDE, row, "policy.decision", at, {"decision": text})
-    if decided is None or decision.allowed:
-        return decided or _as_it_stands(connection, row)
-    return refuse(connection, decided, decision, at=at)
+    kept, *more = (policy_decisions.row_of(row["id"], judgement.stage, answer, at) for answer in judgement.answers)
+    together = {"decision": policy_decisions.as_text(judgement.together)}
+    decided = _move(tx, _DECIDE, row, "policy.decision", at, together, policy_decisions=kept)
+    if decided is None:
+        return _as_it_stands(tx, row)
+    for answer in more:
+        _answered(tx, decided, answer, at)
+    return decided if judgement.together.allowed else refuse(tx, decided, judgement.together, at=at)
+
+
+def _answered(tx: Connection, row: Row, answer: Row, at: datetime) -> bool:
+    tell = event(
+        "policy.decision",
+        at=at,
+        actor=row["requested_by"],
+        request_id=row["request_id"],
+        subject=str(row["id"]),
+        rows={"policy_decisions": answer},
+    )
+    bound = {"promotion": row["id"], "seen_at": row["updated_at"]} | values("policy_decisions", answer) | values("event", tell)
+    return first(tx, _ANSWER, bound) is not None
 
 
 def refuse(connection: Connection, row: Row, decision: Decision, *, at: datetime) -> Row:
@@ -203,12 +164,20 @@ def sign(connection: Connection, row: Row, manifest: Attestation, waits: Waits |
     return signed or _as_it_stands(connection, row)
 
 
-def agree(connection: Connection, row: Row, *, at: datetime) -> Row:
-    """Note that everybody agreed who had to; whoever withdraws in this moment changed the row, and then nothing is noted."""
+def agree(tx: Connection, row: Row, judgement: Judgement, *, at: datetime) -> Row:
+    """Note that everybody agreed who had to, and what the gates said to that; their no ends the promotion.
+
+    Whoever withdraws in this moment changed the row, and then nothing is noted. Needs a transaction.
+    """
     if row["status"] != PromotionStatus.PENDING_APPROVAL:
         return row
-    agreed = _move(connection, _AGREE, row, "promotion.approved", at, {"status": PromotionStatus.APPROVED}, {"manifest": row["manifest"]})
-    return agreed or _as_it_stands(connection, row)
+    answers = [policy_decisions.row_of(row["id"], judgement.stage, answer, at) for answer in judgement.answers]
+    if not all(_answered(tx, row, answer, at) for answer in answers):
+        return _as_it_stands(tx, row)
+    if not judgement.together.allowed:
+        return refuse(tx, row, judgement.together, at=at)
+    agreed = _move(tx, _AGREE, row, "promotion.approved", at, {"status": PromotionStatus.APPROVED}, {"manifest": row["manifest"]})
+    return agreed or _as_it_stands(tx, row)
 
 
 def expire(connection: Connection, row: Row, reason: str, *, at: datetime) -> Row:
@@ -237,6 +206,13 @@ def apply(connection: Connection, row: Row, *, at: datetime) -> Row:
     applied = _move(connection, statement, row, "promotion.applied", at, changes, digests, environment_pointers=pointer)
     if applied:
         return applied
+    return supersede(connection, row, at=at)
+
+
+def supersede(connection: Connection, row: Row, *, at: datetime) -> Row:
+    """End a promotion because another became current since it was asked for."""
+    if row["status"] not in OPEN:
+        return row
     lost = _move(connection, _END, row, "promotion.superseded", at, {"status": PromotionStatus.SUPERSEDED, "reason": LOST})
     return lost or _as_it_stands(connection, row)
 
@@ -257,7 +233,7 @@ def _move(
     bound = (
         {"promotion": row["id"], "seen_at": row["updated_at"]}
         | values("set", new)
-        | values("event", _event(event_type, new, at, digests, **other_rows))
+        | values("event", event_of(event_type, new, at, digests, **other_rows))
     )
     for table, other in other_rows.items():
         bound |= values(table, other) | (_pointer_seen(other) if table == environment_pointers.name else {})
@@ -271,21 +247,3 @@ def _pointer_seen(pointer: Row) -> dict[str, Any]:
 
 def _as_it_stands(connection: Connection, row: Row) -> Row:
     return row_by_id(connection, model_promotions, row["id"], "promotion")
-
-
-def _body(artifact: Artifact, environment: str, evaluation: JudgedEvaluation | None) -> dict[str, Any]:
-    return {"artifact": str(artifact.id), "environment": environment, "evaluation": evaluation.digest if evaluation else None}
-
-
-def _event(
-    event_type: str, row: Row, at: datetime, digests: Mapping[str, str] | None = None, actor: str | None = None, /, **other_rows: Row
-) -> dict[str, str]:
-    return event(
-        event_type,
-        at=at,
-        actor=actor or row["requested_by"],
-        request_id=row["request_id"],
-        subject=str(row["id"]),
-        rows={"model_promotions": row, **other_rows},
-        digests=digests,
-    )

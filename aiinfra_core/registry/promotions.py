@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Boolean, Connection, bindparam, literal_column, select
 
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.promotion import Decision, Pointer, Promotion
@@ -12,6 +12,8 @@ from aiinfra_core.registry.rows import every, first, row_by_id
 from aiinfra_core.tables import environment_pointers, model_promotions
 
 _POINTER = (environment_pointers.c.environment == bindparam("in_environment")) & (environment_pointers.c.model == bindparam("of_model"))
+# As in the condition of the index: with a bound value it would not be used.
+_WAITS = literal_column("model_promotions.status = 'pending_approval'", Boolean())
 
 
 def get(tx: Connection, promotion_id: UUID) -> Promotion:
@@ -29,10 +31,22 @@ def of_artifact(tx: Connection, artifact_id: UUID) -> list[Promotion]:
     return [promotion_from(row) for row in every(tx, query)]
 
 
+def waiting(tx: Connection, limit: int) -> list[Promotion]:
+    """Return the promotions that wait for people, newest first."""
+    query = select(model_promotions).where(_WAITS).order_by(model_promotions.c.created_at.desc()).limit(limit)
+    return [promotion_from(row) for row in every(tx, query)]
+
+
 def pointer(tx: Connection, environment: str, model: str) -> Pointer | None:
     """Return what is current for a model in an environment, or None."""
     row = first(tx, select(environment_pointers).where(_POINTER), {"in_environment": environment, "of_model": model})
     return None if row is None else Pointer(**row)
+
+
+def sequence(tx: Connection, environment: str, model: str) -> int:
+    """Return the sequence of what is current for a model in an environment, 0 where nothing is."""
+    query = select(environment_pointers.c.sequence).where(_POINTER)
+    return tx.execute(query, {"in_environment": environment, "of_model": model}).scalar_one_or_none() or 0
 
 
 def pointers(tx: Connection) -> list[Pointer]:

@@ -57,7 +57,7 @@ _MODEL = (
     .scalar_subquery()
 )
 MODELS: dict[str, Select[Any]] = {by: query.with_only_columns(cast(_MODEL, Text).label("document")) for by, query in FOUND_BY.items()}
-PROMOTION = select(cast(as_sent.promotion(), Text).label("document")).where(model_promotions.c.id == bindparam("promotion_id"))
+PROMOTION = select(cast(as_sent.promotion_details(), Text).label("document")).where(model_promotions.c.id == bindparam("promotion_id"))
 CURRENT = (
     select(
         environment_pointers,
@@ -76,6 +76,7 @@ _ABOUT = union(
     .join(imports, imports.c.attestation == attestations.c.digest)
     .where(imports.c.artifact_id == bindparam("artifact_id")),
 ).subquery("about")
+STATEMENT = select(attestations).where(attestations.c.digest == bindparam("digest"))
 _PLACE = cast(func.left(_ABOUT.c.digest, literal_column("32")), Uuid)
 STATEMENTS = (
     select(_ABOUT).order_by(_ABOUT.c.created_at.desc(), _PLACE.desc()).limit(bindparam("most", type_=Integer, literal_execute=True))
@@ -105,7 +106,7 @@ def model(tx: Connection, reference: str) -> str:
 
 
 def promotion(tx: Connection, promotion_id: UUID) -> str:
-    """Return a promotion as the JSON of `SentPromotion`.
+    """Return a promotion as the JSON of `SentPromotionDetails`.
 
     Raises:
         NotFound: there is no such promotion.
@@ -151,6 +152,19 @@ def statements(
     if after is None:
         return [_statement(row) for row in tx.execute(STATEMENTS, values).mappings()]
     return [_statement(row) for row in tx.execute(MORE_STATEMENTS, values | {"after": after[0], "after_id": after[1]}).mappings()]
+
+
+def statement(tx: Connection, digest: str) -> SentStatement:
+    """Return one signed statement.
+
+    Raises:
+        NotFound: it is not kept.
+        EvidenceBroken: at `envelope` or `payload type`; what is kept is no envelope.
+    """
+    row = rows.first(tx, STATEMENT, {"digest": digest})
+    if row is None:
+        raise NotFound(f"There is no statement {digest}; try: aiinfra verify")
+    return _statement(row)
 
 
 def place_of(statement: SentStatement) -> tuple[datetime, UUID]:

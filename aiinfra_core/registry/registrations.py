@@ -19,12 +19,13 @@ from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.append import event
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest, StoredArtifact
 from aiinfra_core.domain.attestation import Attestation
+from aiinfra_core.domain.scan import Scan
 from aiinfra_core.domain.training import JobStatus
 from aiinfra_core.errors import RequestIdReused
-from aiinfra_core.registry import artifacts, attestations, requests, rows, tombstones
-from aiinfra_core.registry.writes import as_text, inserted, told_with, values, with_gaps
+from aiinfra_core.registry import artifacts, attestations, requests, rows, scans, tombstones
+from aiinfra_core.registry.writes import as_text, inserted, told, told_with, values, with_gaps
+from aiinfra_core.tables import artifact_scans, model_artifacts, models, request_ids, training_jobs
 from aiinfra_core.tables import attestations as attestations_table
-from aiinfra_core.tables import model_artifacts, models, request_ids, training_jobs
 
 OPERATION = "register"
 
@@ -43,7 +44,10 @@ _NUMBERED = (
 _NUMBER = select(_NUMBERED.c.last_version).scalar_subquery()
 _SINCE = select(func.to_char(func.timezone("UTC", _NUMBERED.c.created_at), _TIMESTAMP)).scalar_subquery()
 _KEPT = inserted(model_artifacts, inserted(attestations_table, inserted(request_ids, _NUMBERED)), version=_NUMBER)
-_register = as_text(select(_NUMBERED.c.last_version).add_cte(told_with(_KEPT, _NUMBER, _SINCE, _NUMBER)))
+_TOLD = told_with(_KEPT, _NUMBER, _SINCE, _NUMBER)
+_register = as_text(select(_NUMBERED.c.last_version).add_cte(_TOLD))
+_SCANNED = inserted(artifact_scans, inserted(attestations_table, _TOLD, "scan_statement"))
+_register_scanned = as_text(select(_NUMBERED.c.last_version).add_cte(told(_SCANNED, "scan_event").cte("told_scan")))
 
 _JOB = ("status", "model", "checksum", "attestation")
 _asked = as_text(
@@ -96,8 +100,11 @@ def register(
     stored: StoredArtifact,
     attestation: Attestation,
     at: datetime,
+    scanned: tuple[Scan, Attestation] | None = None,
 ) -> Artifact:
     """Add the next version of a model; the same request gives the same version. Each statement has to be a transaction of its own.
+
+    What was found in its bytes is recorded with it, and told of by an event of its own.
 
     Versions have no gaps, also under concurrency: the row of the model is locked until the statement ends.
 
@@ -107,7 +114,7 @@ def register(
     claimed = requests.row_of(OPERATION, request_id, _body(request), artifact_id, at)
     statement = attestations.row_of(attestation, at)
     row = _row(request, artifact_id, stored, attestation, at)
-    told = event(
+    tell = event(
         "artifact.registered",
         at=at,
         actor=request.registered_by,
@@ -125,10 +132,11 @@ def register(
         | values("request_ids", claimed)
         | values("attestations", statement)
         | values("model_artifacts", row)
-        | with_gaps(told, _GAPS)
+        | with_gaps(tell, _GAPS)
+        | (_bound_scan(*scanned, stored.checksum) if scanned else {})
     )
     try:
-        version = _register(connection, bound).scalar_one()
+        version = (_register_scanned if scanned else _register)(connection, bound).scalar_one()
     except IntegrityError as error:
         first = known(connection, request, request_id).registered
         if first is None:
@@ -137,6 +145,12 @@ def register(
             raise
         return first
     return artifacts.artifact_from({**row, "version": version})
+
+
+def _bound_scan(scan: Scan, attestation: Attestation, checksum: str) -> dict[str, Any]:
+    row, statement = scans.row_of(scan, attestation), attestations.row_of(attestation, scan.created_at)
+    tell = scans.told_of(scan, row, statement, checksum)
+    return values("artifact_scans", row) | values("scan_statement", statement) | values("scan_event", tell)
 
 
 def _names_the_place(error: IntegrityError) -> bool:

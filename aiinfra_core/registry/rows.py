@@ -53,9 +53,9 @@ def first(tx: Connection, query: Executable, values: Mapping[str, Any] | None = 
     return None if row is None else _columns(row)
 
 
-def every(tx: Connection, query: Executable) -> list[dict[str, Any]]:
-    """Return all rows of a query."""
-    return [_columns(row) for row in tx.execute(query).mappings()]
+def every(tx: Connection, query: Executable, values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Return all rows of a query; `values` are its parameters."""
+    return [_columns(row) for row in tx.execute(query, values).mappings()]
 
 
 def _columns(row: RowMapping) -> dict[str, Any]:

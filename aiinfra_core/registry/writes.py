@@ -15,12 +15,13 @@ from aiinfra_core.columns import ExactJson
 from aiinfra_core.log_tables import audit_outbox
 
 
-def inserted(table: Table, after: CTE, **known: ColumnElement[Any]) -> CTE:
+def inserted(table: Table, after: CTE, named: str | None = None, **known: ColumnElement[Any]) -> CTE:
     """Insert one row if the part before did something; a key that is taken is an error, and then nothing at all is done.
 
-    `known` are columns whose value only an earlier part knows: subqueries of one row.
+    It binds under `named`, or the table's name. `known` are columns whose value only an earlier part knows: subqueries of one row.
     """
-    return _insert(table, after, known).returning(*table.primary_key.columns).cte(f"inserted_{table.name}")
+    named = named or table.name
+    return _insert(table, after, known, named).returning(*table.primary_key.columns).cte(f"inserted_{named}")
 
 
 def inserted_if_new(table: Table, after: CTE | None = None) -> CTE:
@@ -28,10 +29,10 @@ def inserted_if_new(table: Table, after: CTE | None = None) -> CTE:
     return _insert(table, after).on_conflict_do_nothing().returning(*table.primary_key.columns).cte(f"new_{table.name}")
 
 
-def told(after: CTE) -> ReturningInsert[tuple[int]]:
+def told(after: CTE, named: str = "event") -> ReturningInsert[tuple[int]]:
     """Put the event into the outbox if the part before did something."""
     columns = [audit_outbox.c.event_type, audit_outbox.c.payload]
-    query = insert(audit_outbox).from_select([column.name for column in columns], _bound(columns, "event").select_from(after))
+    query = insert(audit_outbox).from_select([column.name for column in columns], _bound(columns, named).select_from(after))
     return query.returning(audit_outbox.c.id)
 
 
@@ -78,8 +79,8 @@ def to_set(table: Table, *names: str) -> dict[str, ColumnElement[Any]]:
     return {name: _bind(table.c[name], "set") for name in names}
 
 
-def _insert(table: Table, after: CTE | None, known: Mapping[str, ColumnElement[Any]] | None = None) -> Insert:
-    row = _bound(table.columns, table.name, known or {})
+def _insert(table: Table, after: CTE | None, known: Mapping[str, ColumnElement[Any]] | None = None, named: str | None = None) -> Insert:
+    row = _bound(table.columns, named or table.name, known or {})
     return insert(table).from_select([column.name for column in table.columns], row if after is None else row.select_from(after))
 
 

@@ -1,5 +1,7 @@
 """A policy with nothing open any more: the document that is digested, kept, exported and applied."""
 
+import json
+from functools import lru_cache
 from typing import Any
 
 from pydantic import Field
@@ -13,12 +15,16 @@ DIGESTED_WITH = "urn:ai-infra:policy:v1"
 
 
 class Rule(Record):
-    """One condition in CEL. `reason` says why not, `missing` why not where it cannot be told; `{a.b}` in them is filled from the inputs."""
+    """One condition in CEL, about the inputs named in `judging`.
+
+    `reason` says why not, `missing` why not where something it names is absent, `holds` why so; `{a.b}` in them is filled from the inputs.
+    """
 
     id: Name
     expression: str = Field(min_length=1, max_length=4000)
     reason: str = Field(min_length=1, max_length=1000)
     missing: str | None = Field(default=None, max_length=1000)
+    holds: str | None = Field(default=None, max_length=1000)
     stage: Stage = Stage.REQUEST
 
 
@@ -42,8 +48,14 @@ class Policy(Record):
 
     def document(self) -> bytes:
         """Return its canonical JSON, which is what its digest is of."""
-        return canonical_json.dumps(self.model_dump(mode="json", by_alias=True))
+        return _canonical(json.dumps(self.model_dump(mode="json", by_alias=True)))
 
     def digest(self) -> str:
         """Return the hex SHA-256 of its document."""
         return sha256_hex(self.document())
+
+
+# Each decision names its policy's digest, and the canonical form takes as long as judging the rules.
+@lru_cache(maxsize=512)
+def _canonical(text: str) -> bytes:
+    return canonical_json.dumps(json.loads(text))

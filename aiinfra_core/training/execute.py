@@ -4,12 +4,7 @@ A training that ran and failed is a result with an `error`; a spec that cannot b
 exception. Job status, storing and signing are not here.
 """
 
-import fcntl
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +14,8 @@ from aiinfra_core import canonical_json
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import BadInput, Unavailable
 from aiinfra_core.training import code, datasets, deterministic, environment, outcome, process
+from aiinfra_core.training.scratch import alone_in, fresh_run_directory
 
-WAIT_FOR_SCRATCH_SECONDS = 15.0
 LOG_NAME = "training.log"
 
 
@@ -75,9 +70,8 @@ def execute(
         DigestMismatch: a dataset is not the one that was named.
         Unavailable: `code` or `dataset` could not be reached, another training is running in `scratch`, or it was stopped (`training`).
     """
-    scratch.mkdir(parents=True, exist_ok=True)
-    with _alone_in(scratch) as lock:
-        folder = _fresh_run_directory(scratch)
+    with alone_in(scratch) as lock:
+        folder = fresh_run_directory(scratch, LOG_NAME)
         if spec.entry_point is None:
             return _derive(spec, folder)
         checkout = code.checkout(spec.code_ref, folder / "code")
@@ -150,19 +144,11 @@ def _judged(
     spec: TrainingSpec, folder: Path, before: outcome.Snapshot, ended: process.Ended, timeout_seconds: float
 ) -> tuple[Path | None, dict[str, float] | None, str | None]:
     try:
-        _check_ended_well(spec, ended, timeout_seconds)
+        process.check_ended_well(spec, ended, timeout_seconds)
         outcome.check_nothing_else_changed(folder, before)
         return outcome.find_output(folder), outcome.read_metrics(folder), None
     except BadInput as error:
         return None, None, str(error)
-
-
-def _check_ended_well(spec: TrainingSpec, ended: process.Ended, timeout_seconds: float) -> None:
-    if ended.timed_out:
-        raise BadInput(f"The training was stopped after {timeout_seconds:g} seconds; raise the time limit, or make it do less.")
-    if ended.exit_code:
-        said = f"its last words were {ended.last_line!r}" if ended.last_line else "it said nothing"
-        raise BadInput(f"{spec.entry_point} ended with exit code {ended.exit_code} and {said}; read the log and mend it.")
 
 
 def _record(executor: str, spec: TrainingSpec, commit: str | None, environment_lock: dict[str, Any]) -> bytes:
@@ -175,42 +161,3 @@ def _record(executor: str, spec: TrainingSpec, commit: str | None, environment_l
             "environment": environment_lock,
         }
     )
-
-
-# The lock passes to the training's processes: after a kill, the next call waits here until none of them is left.
-@contextmanager
-def _alone_in(scratch: Path) -> Iterator[int]:
-    patience = time.monotonic() + WAIT_FOR_SCRATCH_SECONDS
-    with (scratch / ".lock").open("ab") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() > patience:
-                    raise Unavailable(
-                        "training", f"Another training is still running in {scratch}; try again when it has ended."
-                    ) from error
-                time.sleep(0.1)
-        yield file.fileno()
-
-
-def _fresh_run_directory(scratch: Path) -> Path:
-    folder = scratch.resolve() / "run"
-    (scratch / LOG_NAME).unlink(missing_ok=True)
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
-    if folder.exists():
-        _unlock(folder)
-        shutil.rmtree(folder)
-    folder.mkdir()
-    return folder
-
-
-# An earlier training may have taken its owner's rights to its directories away.
-def _unlock(folder: Path) -> None:
-    folder.chmod(0o700)
-    for parent, folders, _ in os.walk(folder):
-        for path in (Path(parent, name) for name in folders):
-            if not path.is_symlink():
-                path.chmod(0o700)

@@ -22,7 +22,7 @@ Snapshot = dict[str, tuple[int, ...]]
 
 
 def snapshot(folder: Path) -> Snapshot:
-    """Return the state of everything in a run directory that a training has no business changing, datasets included."""
+    """Return the state of everything in a run directory that a script has no business changing, datasets included."""
     seen: Snapshot = {}
     for parent, folders, files in os.walk(folder):
         if Path(parent) == folder:
@@ -43,7 +43,7 @@ def check_nothing_else_changed(folder: Path, before: Snapshot) -> None:
     after = snapshot(folder)
     changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     if changed:
-        raise BadInput(f"The training touched {changed[0]!r}, outside its output directory; write only below --output.")
+        raise BadInput(f"The script touched {changed[0]!r}, outside its output directory; write only below --output.")
 
 
 def find_output(folder: Path) -> Path:
@@ -95,7 +95,7 @@ def _metric(name: str, value: Any) -> float:
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise BadInput(f"metrics.json gives {name!r} as a number that is not finite; find out why the training produced it.")
+        raise BadInput(f"metrics.json gives {name!r} as a number that is not finite; find out why it was produced.")
     return number
 
 

@@ -14,14 +14,17 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from aiinfra_core import canonical_json
+from aiinfra_core.domain.evaluation import EvaluationSpec
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import BadInput
 from aiinfra_core.training import supervisor, unreadable
 from aiinfra_core.training.captured_output import CapturedOutput
 
 GRACE_SECONDS = 3.0
+MODEL = "model"
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -34,11 +37,11 @@ class Ended:
     last_line: str
 
 
-def prepare(spec: TrainingSpec, folder: Path, datasets: Mapping[str, Path]) -> None:
+def prepare(spec: TrainingSpec | EvaluationSpec, folder: Path, datasets: Mapping[str, Path]) -> None:
     """Lay out the run directory around `folder/code`, which is already there.
 
     Raises:
-        BadInput: the commit has no such entry point, or the hyperparameters have no JSON form.
+        BadInput: the commit has no such entry point, or what the script is told has no JSON form.
     """
     if not (folder / "code" / _script(spec)).is_file():
         raise BadInput(f"The commit has no file {spec.entry_point}; correct the entry point, or commit the file.")
@@ -46,17 +49,12 @@ def prepare(spec: TrainingSpec, folder: Path, datasets: Mapping[str, Path]) -> N
         (folder / name).mkdir()
     for name, file in datasets.items():
         (folder / "datasets" / name).symlink_to(file.resolve())
-    inputs = {
-        "model": spec.model,
-        "hyperparams": spec.hyperparams,
-        "seed": spec.seed,
-        "datasets": {name: f"../datasets/{name}" for name in datasets},
-    }
+    inputs = _told(spec) | {"seed": spec.seed, "datasets": {name: f"../datasets/{name}" for name in datasets}}
     (folder / "inputs.json").write_bytes(canonical_json.dumps(inputs))
 
 
 def run(
-    spec: TrainingSpec,
+    spec: TrainingSpec | EvaluationSpec,
     folder: Path,
     *,
     committed_at: int,
@@ -121,7 +119,26 @@ def variables(folder: Path, seed: int, committed_at: int) -> dict[str, str]:
     }
 
 
-def _script(spec: TrainingSpec) -> PurePosixPath:
+def check_ended_well(spec: TrainingSpec | EvaluationSpec, ended: Ended, timeout_seconds: float) -> None:
+    """See that an entry point ended by itself and is content.
+
+    Raises:
+        BadInput: it was stopped, or ended with an exit code that says so.
+    """
+    if ended.timed_out:
+        raise BadInput(f"{spec.entry_point} was stopped after {timeout_seconds:g} seconds; raise the time limit, or make it do less.")
+    if ended.exit_code:
+        said = f"its last words were {ended.last_line!r}" if ended.last_line else "it said nothing"
+        raise BadInput(f"{spec.entry_point} ended with exit code {ended.exit_code} and {said}; read the log and mend it.")
+
+
+def _told(spec: TrainingSpec | EvaluationSpec) -> dict[str, Any]:
+    if isinstance(spec, TrainingSpec):
+        return {"model": spec.model, "hyperparams": spec.hyperparams}
+    return {"model": f"../{MODEL}", "parameters": spec.parameters}
+
+
+def _script(spec: TrainingSpec | EvaluationSpec) -> PurePosixPath:
     return PurePosixPath(spec.entry_point or "")
 
 

@@ -206,7 +206,7 @@ AI_INFRA_ENVIRONMENTS=staging,prod
 # Whose bearer tokens count, and what their audience must be.
 #AI_INFRA_OIDC_ISSUER=https://login.example
 #AI_INFRA_OIDC_AUDIENCE=ai-infra
-# Who may do what: viewer, trainer, executor, registrar, promoter:ENVIRONMENT, approver:ENVIRONMENT, auditor, admin.
+# Who may do what: viewer, trainer, executor, registrar, promoter:ENVIRONMENT, approver:ENVIRONMENT[:ROLE], auditor, admin.
 #AI_INFRA_ROLES='{{"group:ml-platform": ["trainer", "registrar"], "sub:alice": ["promoter:prod"]}}'
 # TLS of its own, PEM; and the client certificates it takes, which everybody needs with REQUIRE_MTLS.
 #AI_INFRA_TLS_CERT=/etc/ai-infra/service.pem

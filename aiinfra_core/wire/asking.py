@@ -51,7 +51,10 @@ class AskedPromotion(Record):
     environment: str = Field(min_length=1, max_length=128, description="Where it is to become current.")
     evaluation: Annotated[JsonObject, AfterValidator(_small)] | None = Field(
         default=None,
-        description="Scores you claim, such as `quality`, at most 8 KB as JSON; without them, what its training measured is judged.",
+        description="Scores you claim, such as `quality`, at most 8 KB as JSON; without them, what was measured is judged.",
+    )
+    judged_on: Sha256 | None = Field(
+        default=None, description="Digest of the recorded evaluation to judge; without it and without a claim, the newest measured."
     )
     requested_by: Actor | None = Field(
         default=None, description="Who asks for it: you; only an administrator may name somebody else, and is recorded as the actor."

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import Field
 
+from aiinfra_core.domain.reproduction import Outcome
 from aiinfra_core.wire.records import Sent, SentArtifact, SentPromotion
 
 
@@ -78,6 +79,21 @@ class SentReport(Sent):
     verified: bool = Field(description="Whether every check passed.")
     checked_at: datetime
     checks: tuple[SentCheck, ...]
+
+
+class SentReproduction(Sent):
+    """What came out when a version's training was run again; `report` compares it file by file and names likely causes."""
+
+    id: UUID
+    artifact_id: UUID
+    outcome: Outcome
+    reproduced_checksum: str | None
+    report: dict[str, Any]
+    attestation: str
+    reproduced_by: str
+    started_at: datetime
+    finished_at: datetime
+    created_at: datetime
 
 
 class SentEnvironment(Sent):

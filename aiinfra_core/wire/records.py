@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from aiinfra_core.domain.artifact import Artifact, EvaluationKind
 from aiinfra_core.domain.card import Card
-from aiinfra_core.domain.promotion import Promotion
+from aiinfra_core.domain.promotion import Decision, Promotion
 from aiinfra_core.domain.record import Record
 from aiinfra_core.domain.training import DatasetRef, TrainingJob, TrainingSpec
 
@@ -74,6 +74,15 @@ class SentArtifact(Sent):
     )
 
 
+class SentConditions(Sent):
+    """What else a yes of the local policy asks for: so many people of each role, in time, and none of them who had one of these parts."""
+
+    approvals: dict[str, int]
+    pending_hours: float
+    approval_hours: float
+    approver_is_not: tuple[str, ...]
+
+
 class SentDecision(Sent):
     """What the gate said."""
 
@@ -87,10 +96,11 @@ class SentDecision(Sent):
     policy_digest: str | None = None
     unavailable: bool = False
     answer: dict[str, Any] | None = None
+    conditions: SentConditions | None = None
 
 
 class SentPromotion(Sent):
-    """A promotion and how it ended; `sequence` is the one its manifest is for."""
+    """A promotion and how it ended; `sequence` is the one its manifest is for, `approvalsRequired` says whom it waits for or waited."""
 
     id: UUID
     artifact_id: UUID
@@ -111,6 +121,8 @@ class SentPromotion(Sent):
     follows: str | None
     updated_at: datetime
     request_id: str
+    approvals_required: dict[str, int] | None = Field(default=None, description="Role: how many people have to agree in it.")
+    pending_until: datetime | None = Field(default=None, description="How long it waits for them.")
 
 
 class SentModel(Sent):
@@ -139,14 +151,18 @@ def sent_artifact(artifact: Artifact) -> SentArtifact:
 def sent_promotion(promotion: Promotion) -> SentPromotion:
     """Return a promotion as it is sent."""
     own = {name: getattr(promotion, name) for name in SentPromotion.model_fields if name in Promotion.model_fields}
-    said = None if promotion.decision is None else SentDecision.model_construct(**dict(promotion.decision))
     return SentPromotion.model_construct(
         **own,
-        sentinel_decision=said,
+        sentinel_decision=None if promotion.decision is None else _sent_decision(promotion.decision),
         promoted_by=promotion.requested_by,
         promoted_at=promotion.applied_at,
         sequence=promotion.sequence_seen + 1,
     )
+
+
+def _sent_decision(decision: Decision) -> SentDecision:
+    conditions = None if decision.conditions is None else SentConditions.model_construct(**dict(decision.conditions))
+    return SentDecision.model_construct(**dict(decision) | {"conditions": conditions})
 
 
 class SentCard(Sent):

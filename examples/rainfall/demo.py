@@ -3,16 +3,10 @@
 It uses what is configured, or the embedded defaults, and the same flows a scheduled run would use.
 """
 
-import hashlib
 import json
 import os
-import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +15,18 @@ os.environ.setdefault("PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW", "ignore")
 
 from aiinfra_core import checksums, database, verifying
 from aiinfra_core.domain.artifact import Artifact
+from aiinfra_core.domain.evaluation import EvaluationSpec
+from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import DatasetRef, TrainingSpec
 from aiinfra_core.embedded import prefect_server
 from aiinfra_core.embedded.defaults import current_settings
-from aiinfra_core.registry import artifacts, jobs, promotions
+from aiinfra_core.registry import artifacts, evaluations, promotions
 from aiinfra_core.settings import Settings
-from aiinfra_core.training.execute import execute
+from examples.rainfall.telling import HERE, aiinfra, committed_example, expect, heading, one_byte_changed, say
 
-HERE = Path(__file__).parent
 MODEL = "rainfall"
 ASKED_BY = "demo"
-AUTHOR = {"NAME": "AI & Infrastructure demo", "EMAIL": "demo@example.org", "DATE": "2026-01-01T00:00:00Z"}
+APPROVER, ROLE = "grace", "release-manager"
 # No container runs here: the digest of the locked dependencies stands in for one, and is recorded as declared.
 LOCK = HERE.parents[1] / "requirements" / "dev.txt"
 
@@ -39,31 +34,51 @@ LOCK = HERE.parents[1] / "requirements" / "dev.txt"
 def main() -> None:
     began = time.monotonic()
     heading("AI & Infrastructure: from data to a model in production, every step checkable")
+    os.environ.setdefault("AI_INFRA_POLICY", str(HERE / "policy.yaml"))
     prefect_server.start(Settings().home)
+    key = trusted_approver(current_settings())
     settings = current_settings()
-    say(f"State is in {settings.home}: PostgreSQL, artifacts, a development key.")
+    say(f"State is in {settings.home}: PostgreSQL, artifacts, a development key, whose signatures count.")
     code_ref = committed_example(settings.home / "demo" / MODEL)
     api = wait_for_prefect(settings.home)
 
-    heading("1. Train on fifty years of weather, register, evaluate, promote to staging and prod")
-    good = run_pipeline(api, spec(code_ref, {}))
-    artifact = show_promoted(settings, good)
+    heading("1. Train on fifty years of weather, register, measure on days held out, promote to staging")
+    artifact = show_promoted(settings, run_pipeline(api, code_ref, {}, "staging"))
 
-    heading("2. Train again in another place: the same bytes?")
-    train_again(settings, artifact)
+    heading("2. Somebody else trains it again, in another place: the same bytes?")
+    show_reproduced(artifact)
 
-    heading("3. A weak model asks for prod")
-    show_refused(run_pipeline(api, spec(code_ref, {"n_estimators": 1, "max_depth": 1}), environments=("prod",)))
+    heading("3. It asks for prod, where a second person has to agree")
+    show_approved(api, artifact, key)
 
-    heading("4. Somebody changes one byte of the stored model")
+    heading("4. A weak model asks for prod")
+    show_refused(run_pipeline(api, code_ref, {"n_estimators": 1, "max_depth": 1}, "prod"))
+
+    heading("5. Somebody changes one byte of the stored model")
     show_tampering(settings, artifact)
 
-    heading("5. Everything recorded, checked again")
+    heading("6. Everything recorded, checked again")
     show_verified(settings)
 
-    heading("6. An auditor who trusts nobody takes one directory and goes offline")
+    heading("7. An auditor who trusts nobody takes one directory and goes offline")
     show_audited(settings)
     farewell(api, time.monotonic() - began)
+
+
+def trusted_approver(settings: Settings) -> Path:
+    """Make a trust root and an approver whom it lists, where they are not there yet, and return the approver's key."""
+    if settings.trust_root is None:
+        aiinfra("trust", "init")
+    key = settings.home / "demo" / f"{APPROVER}.key"
+    if not key.exists():
+        key.parent.mkdir(parents=True, exist_ok=True)
+        key.touch(mode=0o600)
+        key.write_text(aiinfra("keys", "generate"))
+    listed = json.loads(aiinfra("trust", "show", "--json"))
+    if APPROVER not in {one["owner"] for one in listed["trust"]["keys"]}:
+        named = ("--purpose", "approval", "--owner", APPROVER, "--role", ROLE, "--signer-id", APPROVER)
+        aiinfra("trust", "add-key", f"file:{key}", *named)
+    return key
 
 
 def spec(code_ref: str, hyperparams: dict[str, Any]) -> TrainingSpec:
@@ -80,28 +95,6 @@ def spec(code_ref: str, hyperparams: dict[str, Any]) -> TrainingSpec:
     )
 
 
-def committed_example(folder: Path) -> str:
-    """Copy the example into a repository with a fixed author and date, so that a dirty checkout does not matter."""
-    if not (folder / ".git").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        git(folder, "init", "--quiet", "--initial-branch=main")
-    for name in ("train.py", "rainfall.parquet", "README.md"):
-        shutil.copyfile(HERE / name, folder / name)
-    git(folder, "add", "--all")
-    if git(folder, "status", "--porcelain"):
-        git(folder, "commit", "--quiet", "--message=The rainfall example")
-    return f"{folder}@{git(folder, 'rev-parse', 'HEAD')}"
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Run git with nobody's configuration and return what it printed."""
-    identity = {f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in AUTHOR.items()}
-    environment = {**os.environ, **identity, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-    done = subprocess.run(["git", "-C", str(folder), *arguments], env=environment, capture_output=True, text=True, check=True)  # noqa: S603, S607
-    return done.stdout.strip()
-
-
 def wait_for_prefect(home: Path) -> str:
     """Wait for the local Prefect server, saying so while it takes its time."""
     api = prefect_server.ensure_running(home, on_wait=lambda seconds: say(f"Prefect is starting: {seconds:.0f} s"))
@@ -109,17 +102,31 @@ def wait_for_prefect(home: Path) -> str:
     return api
 
 
-def run_pipeline(api: str, wanted: TrainingSpec, environments: tuple[str, ...] = ("staging", "prod")) -> Any:
-    """Run the pipeline flow and return its outcome."""
-    # Imported here, because Prefect reads its settings when it is imported.
+def measured_by(code_ref: str) -> EvaluationSpec:
+    """Return how each model is measured: on days that no training saw, named by their digest."""
+    data = HERE / "held_out.parquet"
+    held_out = DatasetRef(name="held_out", uri=data.name, sha256=checksums.sha256_hex(data.read_bytes()))
+    return EvaluationSpec(code_ref=code_ref, entry_point="evaluate.py", dataset_refs=(held_out,))
+
+
+def run_pipeline(api: str, code_ref: str, hyperparams: dict[str, Any], environment: str) -> Any:
+    """Run the pipeline flow to one environment and return its outcome."""
+    # Imported here and below, because Prefect reads its settings when it is imported.
     from flows.pipeline import pipeline
     from flows.requests import PipelineRequest
 
+    wanted = PipelineRequest(
+        spec=spec(code_ref, hyperparams), environments=(environment,), evaluation=measured_by(code_ref), requested_by=ASKED_BY
+    )
+    return run(api, pipeline, wanted)
+
+
+def run(api: str, flow: Any, request: Any) -> Any:
+    """Run a flow, say where to see it, and return its outcome."""
     before = time.monotonic()
-    state = pipeline(PipelineRequest(spec=wanted, environments=environments, requested_by=ASKED_BY), return_state=True)
+    state = flow(request, return_state=True)
     outcome = state.result()
-    run = state.state_details.flow_run_id
-    say(f"flow pipeline: {state.name} in {time.monotonic() - before:.0f} s, {ui(api)}/runs/flow-run/{run}")
+    say(f"flow {flow.name}: {state.name} in {time.monotonic() - before:.0f} s, {ui(api)}/runs/flow-run/{state.state_details.flow_run_id}")
     return outcome
 
 
@@ -127,30 +134,40 @@ def show_promoted(settings: Settings, outcome: Any) -> Artifact:
     """Tell what the good model is, how it scored, who signed and what is current."""
     with database.transaction(settings) as tx:
         artifact = artifacts.get(tx, outcome.registered.artifact_id)
-        job = jobs.get(tx, outcome.training_job_id)
-        ended = [promotions.get(tx, promotion.promotion_id) for promotion in outcome.promotions]
-    say(f"trained     code {job.spec.code_ref.rpartition('@')[2][:12]}, data {job.spec.dataset_refs[0].sha256[:12]}, seed {job.spec.seed}")
+        measured = evaluations.newest_measured(tx, artifact.id)
+        promotion = promotions.get(tx, outcome.promotions[-1].promotion_id)
     say(f"digest      sha256:{artifact.checksum}")
-    say(f"score       ROC AUC {(job.metrics or {})['quality']:.4f} on 3,000 days it had not seen")
+    say(f"score       ROC AUC {measured.metrics['quality'] if measured else 0:.4f} on 3,000 days it had not seen")
     say(f"registered  {MODEL}:{artifact.version}, signed by {artifact.signer_id}")
-    for promotion in ended:
-        decision = promotion.decision
-        says = "yes" if decision and decision.allowed else "no"
-        say(f"{promotion.environment:<10}  {promotion.status}; the gate says {says}: {decision.reason if decision else promotion.reason}")
-        say(f"            manifest {str(promotion.manifest)[:12]} signed: {str(promotion.signature)[:24]}...")
+    says = promotion.decision.reason if promotion.decision else promotion.reason
+    say(f"{promotion.environment:<10}  {promotion.status}; the policy says: {says}")
+    say(f"            manifest {str(promotion.manifest)[:12]} signed: {str(promotion.signature)[:24]}...")
     return artifact
 
 
-def train_again(settings: Settings, artifact: Artifact) -> None:
-    """Train the same spec in a fresh place and compare digests."""
-    assert artifact.training_job_id is not None  # noqa: S101
-    with database.transaction(settings) as tx:
-        wanted = jobs.get(tx, artifact.training_job_id).spec
-    with tempfile.TemporaryDirectory() as folder:
-        run = execute(wanted, scratch=Path(folder) / "scratch", cache=Path(folder) / "cache", timeout_seconds=300, on_output=lambda _: None)
-        digest = hashlib.sha256(run.output.read_bytes()).hexdigest() if run.output else str(run.error)
-    expect(digest == artifact.checksum, f"the second training gave other bytes: {digest}")
-    say(f"yes: sha256:{digest[:16]}... from a second run in another directory, with its own copy of code and data")
+def show_reproduced(artifact: Artifact) -> None:
+    """Run the recorded training again and tell how what came out compares."""
+    name = f"{MODEL}:{artifact.version}"
+    made = json.loads(aiinfra("reproduce", name, "--reproduced-by", "rita", "--request-id", f"demo-{artifact.id}", "--json"))
+    expect(made["outcome"] == "identical", f"the second training was {made['outcome']}")
+    say(f"yes: sha256:{made['reproducedChecksum'][:16]}... from code and data fetched anew; signed by rita's word as a reproduction")
+
+
+def show_approved(api: str, artifact: Artifact, key: Path) -> None:
+    """Ask for prod, show what is awaited, let the approver agree to the very manifest, and tell how it ended."""
+    from flows.promote import promote
+
+    name = f"{MODEL}:{artifact.version}"
+    waiting = run(api, promote, PromotionRequest(artifact=name, environment="prod", requested_by=ASKED_BY))
+    if str(waiting.status) == "pending_approval":
+        say(f"waits       {waiting.reason}")
+        promotion = str(waiting.promotion_id)
+        asked = json.loads(aiinfra("approvals", "list", promotion, "--json"))["promotion"]
+        by_hand = ("--manifest", asked["manifest"], "--key", f"file:{key}")
+        say(f"{APPROVER} types  aiinfra approve {promotion} --manifest {asked['manifest'][:12]}... --key file:{key.name}")
+        given = json.loads(aiinfra("approve", promotion, *by_hand, "--comment", "Looked at scores and lineage.", "--json"))
+        expect(given["promotion"]["status"] == "applied", f"the approved promotion was {given['promotion']['status']}")
+    say(f"prod        applied: {name} is current, asked for by {ASKED_BY}, agreed to by {APPROVER}")
 
 
 def show_refused(outcome: Any) -> None:
@@ -158,7 +175,8 @@ def show_refused(outcome: Any) -> None:
     promotion = outcome.promotions[-1]
     expect(str(promotion.status) == "rejected", f"the weak model was {promotion.status}")
     say(f"{MODEL}:{promotion.version} to prod: rejected and recorded (promotion {promotion.promotion_id})")
-    say(f"reason      {promotion.reason}")
+    for line in aiinfra("policy", "explain", str(promotion.promotion_id)).splitlines():
+        say(f"  {line}")
 
 
 def show_tampering(settings: Settings, artifact: Artifact) -> None:
@@ -172,19 +190,6 @@ def show_tampering(settings: Settings, artifact: Artifact) -> None:
     expect([step.name for step in found] == ["bytes"], "the changed byte was not found")
     say(f"caught: {found[0].detail}")
     say("(put back as it was)")
-
-
-@contextmanager
-def one_byte_changed(path: Path) -> Iterator[None]:
-    """Flip one byte of a file for the length of a block, leaving the file as it was."""
-    content, mode = path.read_bytes(), path.stat().st_mode
-    try:
-        path.chmod(0o600)
-        path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-        yield
-    finally:
-        path.write_bytes(content)
-        path.chmod(mode)
 
 
 def show_verified(settings: Settings) -> None:
@@ -213,14 +218,6 @@ def show_audited(settings: Settings) -> None:
     say(f"one byte of a signed statement changed: {len(failed)} steps fail, first {failed[0]['step']} {failed[0]['name']}")
 
 
-def aiinfra(*words: str, env: dict[str, str] | None = None, code: int = 0) -> str:
-    """Run the command line as a person would and return what it printed; any other exit code ends the demo."""
-    command = [str(Path(sys.executable).with_name("aiinfra")), *words]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)  # noqa: S603
-    expect(done.returncode == code, f"aiinfra {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()}")
-    return done.stdout
-
-
 def farewell(api: str, seconds: float) -> None:
     """Say where to look and what to type next."""
     heading(f"Done in {seconds:.0f} s")
@@ -233,23 +230,6 @@ def farewell(api: str, seconds: float) -> None:
 def ui(api: str) -> str:
     """Return the address of the Prefect UI."""
     return api.removesuffix("/api")
-
-
-def expect(holds: bool, otherwise: str) -> None:
-    """End the demo with exit code 1 when something it promises does not hold."""
-    if not holds:
-        print(f"\nThe demo found what must not be: {otherwise}", file=sys.stderr)
-        sys.exit(1)
-
-
-def heading(text: str) -> None:
-    """Print the title of a chapter."""
-    print(f"\n{text}", flush=True)
-
-
-def say(text: str) -> None:
-    """Print one line of the story."""
-    print(f"   {text}", flush=True)
 
 
 if __name__ == "__main__":

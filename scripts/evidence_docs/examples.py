@@ -1,13 +1,15 @@
 """One small story in signed evidence, the same bytes every time: its key is published, so it vouches for nothing.
 
-rainfall:1 is trained, registered, evaluated, reproduced, approved and promoted to prod; rainfall:2 follows it; a rollback goes back to
-rainfall:1; and that is exported. Of rainfall:2 only its promotion and its tombstone are in the story. An import stands for itself.
+rainfall:1 is trained, registered, scanned, evaluated, reproduced, approved by a key and by somebody who is vouched for, and promoted to
+prod; rainfall:2 follows it; a rollback goes back to rainfall:1; and that is exported. Of rainfall:2 only its promotion, approvals that were
+withdrawn again, and its tombstone are in the story. An import stands for itself.
 """
 
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from aiinfra_core import merkle
@@ -15,7 +17,7 @@ from aiinfra_core.audit_log.append import event
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import DigestKind, EvaluationKind
 from aiinfra_core.domain.training import DatasetRef, TrainingSpec
-from aiinfra_core.evidence import checkpoint, confirmations, log_proof, statement, statements
+from aiinfra_core.evidence import checkpoint, confirmations, custody, log_proof, statement, statements
 from aiinfra_core.evidence.attestation import attest
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.evidence.checkpoint import Checkpoint
@@ -33,6 +35,7 @@ PROVEN = 1  # the index of the entry whose proof is published: the registration
 _START = datetime(2026, 3, 1, 9, tzinfo=UTC)
 _FIRST = Subject("rainfall", DigestKind.FILE, sha256_hex(BYTES))
 _SECOND = Subject("rainfall", DigestKind.FILE, sha256_hex(b"rainfall 2\n"))
+_ISSUER = "https://login.example.com"
 _RECORD = sha256_hex(b"training.json of rainfall:1")
 
 
@@ -94,17 +97,25 @@ def _tell(story: Story) -> tuple[int, str]:
     registered = _registration(training)
     registration = story.sign("registration", registered)
     story.enter("artifact.registered", registered, _at(11), {"artifact": _FIRST.checksum, "registration": registration})
-    evaluated = _evaluation()
+    scanned = _scan()
+    story.enter("artifact.scanned", scanned, _at(11), {"statement": story.sign("scan", scanned)})
+    evaluated = _evaluation(0.8641, 12, "days")
     evaluation = story.sign("evaluation", evaluated)
     story.enter("evaluation.recorded", evaluated, _at(12), {"statement": evaluation})
     reproduced = _reproduction(training)
     story.enter("reproduction.checked", reproduced, _at(30), {"reproduction": story.sign("reproduction", reproduced)})
+    measured = _evaluation(0.8517, 30, "held-out", sha256_hex(b"evaluation spec"))
+    story.enter("evaluation.recorded", measured, _at(30), {"statement": story.sign("pipeline-evaluation", measured)})
     inputs, manifest = [registration, training, evaluation], None
     for sequence, (name, subject) in enumerate((("promotion", _FIRST), ("next-promotion", _SECOND), ("rollback", _FIRST)), start=1):
         promoted = _promotion(sequence, subject, manifest, inputs if subject is _FIRST else [sha256_hex(b"registration of rainfall:2")])
         manifest = story.sign(name, promoted)
         if sequence == 1:
             story.sign("approval", _approval(manifest))
+            story.sign("vouched-approval", _vouched_approval(manifest))
+        if sequence == 2:
+            story.sign("withdrawal", _withdrawal(manifest, sha256_hex(b"approval of rainfall:2"), None))
+            story.sign("vouched-withdrawal", _withdrawal(manifest, sha256_hex(b"vouched approval of rainfall:2"), _ISSUER))
         story.enter("promotion.applied", promoted, _at(40 + sequence), {"artifact": subject.checksum, "manifest": manifest})
     return 3, manifest or ""
 
@@ -138,17 +149,31 @@ def _registration(training: str) -> bytes:
     )
 
 
-def _evaluation() -> bytes:
+def _evaluation(quality: float, minutes: int, data: str, spec_digest: str | None = None) -> bytes:
     return statements.evaluation(
         artifact_id=_id("artifact"),
         model="rainfall",
         subject=_FIRST,
         kind=EvaluationKind.MEASURED,
-        metrics={"quality": 0.8641},
-        evaluation_digest=sha256_hex(b"evaluation of rainfall:1"),
+        metrics={"quality": quality},
+        evaluation_digest=sha256_hex(b"evaluation of rainfall:1" + (b" on held-out days" if spec_digest else b"")),
         recorded_by="ada",
-        evaluated_at=_at(12),
-        datasets={"days": sha256_hex(b"days")},
+        evaluated_at=_at(minutes),
+        datasets={data: sha256_hex(b"held-out days" if spec_digest else b"days")},
+        spec_digest=spec_digest,
+    )
+
+
+def _scan() -> bytes:
+    return confirmations.scan(
+        artifact_id=_id("artifact"),
+        model="rainfall",
+        subject=_FIRST,
+        scanner="picklescan 1.0.4",
+        verdict="safe",
+        findings_digest=sha256_hex(b"findings"),
+        scanned_by="ada",
+        scanned_at=_at(11),
     )
 
 
@@ -181,26 +206,48 @@ def _promotion(sequence: int, subject: Subject, follows: str | None, inputs: Seq
         policy_digest=sha256_hex(b"policy"),
         input_attestations=inputs,
         verified_at=_at(40 + sequence),
-        approvers=["grace"] if sequence == 1 else [],
         rollback=sequence == 3,
+        approvals_required={"ml-lead": 1, "security": 1} if sequence < 3 else None,
     )
 
 
+def _agreed(manifest: str, approver: str) -> dict[str, Any]:
+    return {
+        "promotion_id": _id("promotion 1"),
+        "model": "rainfall",
+        "environment": "prod",
+        "subject": _FIRST,
+        "manifest": manifest,
+        "approver": approver,
+        "approved_at": _at(41),
+        "expires_at": _at(41) + timedelta(days=7),
+    }
+
+
 def _approval(manifest: str) -> bytes:
-    return confirmations.approval(
-        promotion_id=_id("promotion 1"),
+    return confirmations.approval(**_agreed(manifest, "grace"))
+
+
+def _vouched_approval(manifest: str) -> bytes:
+    return confirmations.vouched_approval(**_agreed(manifest, "lin"), roles=["ml-lead"], issuer=_ISSUER)
+
+
+def _withdrawal(manifest: str, approval: str, issuer: str | None) -> bytes:
+    return confirmations.withdrawal(
+        approval=approval,
+        promotion_id=_id("promotion 2"),
         model="rainfall",
         environment="prod",
-        subject=_FIRST,
+        subject=_SECOND,
         manifest=manifest,
-        approver="grace",
-        approved_at=_at(41),
-        expires_at=_at(41) + timedelta(days=7),
+        withdrawn_by="lin" if issuer else "grace",
+        withdrawn_at=_at(42),
+        issuer=issuer,
     )
 
 
 def _export(head: Checkpoint, current: tuple[int, str]) -> bytes:
-    return confirmations.export(
+    return custody.export(
         artifact_id=_id("artifact"),
         model="rainfall",
         version=1,
@@ -215,7 +262,7 @@ def _export(head: Checkpoint, current: tuple[int, str]) -> bytes:
 
 
 def _imported() -> bytes:
-    return confirmations.imported(
+    return custody.imported(
         source="https://old.example.com",
         kind="artifact",
         original_id="7",
@@ -228,7 +275,7 @@ def _imported() -> bytes:
 
 
 def _tombstone() -> bytes:
-    return confirmations.tombstone(
+    return custody.tombstone(
         artifact_id=_id("artifact 2"),
         model="rainfall",
         version=2,

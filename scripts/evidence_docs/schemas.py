@@ -1,6 +1,7 @@
 """JSON Schemas (draft 2020-12) of every statement, made from the shapes that the code itself reads with."""
 
 import json
+import re
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -20,7 +21,12 @@ class _WithoutFieldTitles(GenerateJsonSchema):
 
 def schemas() -> dict[str, bytes]:
     """Return file name -> schema of one statement, its in-toto frame included."""
-    return {f"{shape.__name__.lower()}.schema.json": _file(_statement(kind, shape)) for kind, shape in SHAPES.items()}
+    return {f"{named(shape)}.schema.json": _file(_statement(kind, shape)) for kind, shape in SHAPES.items()}
+
+
+def named(shape: type[Predicate]) -> str:
+    """Return what a shape is called in names of files and schemas."""
+    return re.sub("(?<=[a-z])(?=[A-Z])", "-", shape.__name__).lower()
 
 
 def _statement(predicate_type: str, shape: type[Predicate]) -> dict[str, Any]:
@@ -29,7 +35,7 @@ def _statement(predicate_type: str, shape: type[Predicate]) -> dict[str, Any]:
     about, subject = _ABOUT.get(predicate_type, ("artifact", "The artifact: the model's name and the digest of its bytes."))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:ai-infra:schema:{shape.__name__.lower()}:v1",
+        "$id": f"urn:ai-infra:schema:{named(shape)}:v1",
         "title": f"{shape.__name__} statement",
         "description": f"An in-toto Statement v1 about one {about}, the payload of an application/vnd.in-toto+json DSSE envelope.",
         "type": "object",

@@ -64,7 +64,7 @@ def worker(deployed: None, operator_environment: dict[str, str], tmp_path: Path)
 def test_every_flow_is_deployed_with_a_form_and_without_a_path_of_this_machine(deployed: None, prefect_api_url: str) -> None:
     deployments = httpx.post(f"{prefect_api_url}/deployments/filter", json={}).json()
     assert {one["name"]: one["entrypoint"] for one in deployments} == {
-        verb: f"flows.{verb}.{verb}" for verb in ("train", "register", "promote", "pipeline", "verify", "deliver")
+        verb: f"flows.{verb}.{verb}" for verb in ("train", "register", "evaluate", "reproduce", "promote", "pipeline", "verify", "deliver")
     }
     for one in deployments:
         assert (one["pull_steps"], one["path"], one["work_pool_name"]) == ([], None, POOL)

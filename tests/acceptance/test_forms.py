@@ -7,14 +7,16 @@ from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
 from flows.deliver import deliver
+from flows.evaluate import evaluate
 from flows.pipeline import pipeline
 from flows.promote import promote
 from flows.register import register
+from flows.reproduce import reproduce
 from flows.train import train
 from flows.verify import verify
 from tasks.progress import percent_done
 
-FLOWS = (train, register, promote, pipeline, verify, deliver)
+FLOWS = (train, register, evaluate, reproduce, promote, pipeline, verify, deliver)
 
 
 def _fields(flow: Flow[..., Any]) -> dict[str, Any]:

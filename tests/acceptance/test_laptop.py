@@ -13,9 +13,11 @@ from prefect import Flow
 
 from flows import command_line, laptop
 from flows.deliver import deliver
+from flows.evaluate import evaluate
 from flows.pipeline import pipeline
 from flows.promote import promote
 from flows.register import register
+from flows.reproduce import reproduce
 from flows.train import train
 from flows.verify import verify
 from tests import factories
@@ -25,6 +27,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 COMMANDS: dict[str, tuple[Flow[..., Any], Callable[..., dict[str, Any]]]] = {
     "train": (train, command_line.training),
     "register": (register, command_line.registration),
+    "evaluate": (evaluate, command_line.evaluation),
+    "reproduce": (reproduce, command_line.reproduction),
     "promote": (promote, command_line.promotion),
     "pipeline": (pipeline, command_line.pipeline),
     "verify": (verify, command_line.verification),
@@ -90,6 +94,8 @@ def test_help_starts_nothing(bare: Run, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (("train", "--model", "rainfall"), "--help"),
+        (("evaluate", "rainfall:1"), "An evaluation needs --code"),
+        (("evaluate", "rainfall:1", "--spec", "nothing.json"), "nothing.json cannot be read"),
         (("train", "--sede", "7"), "--help"),
         (("promote", "rainfall:1", "--to", "prod", "--metric", "0.9"), "KEY=VALUE"),
         (("promote", "rainfall:1", "--to", "prod", "--requested-by", "two words"), "requested_by"),

@@ -67,9 +67,10 @@ def test_a_good_model_goes_from_training_to_prod_signed_and_with_its_provenance(
     with database.transaction(settings) as tx:
         events = list(tx.execute(select(audit_events.c.event_type).order_by(audit_events.c.seq)).scalars())
         predicates = set(tx.execute(select(attestations.c.predicate_type)).scalars())
-    promotion = ["promotion.requested", "policy.decision", "promotion.approved", "promotion.applied"]
+    first = ["promotion.requested", "policy.adopted", "policy.decision", "promotion.approved", "promotion.applied"]
+    second = [event for event in first if event != "policy.adopted"]
     training = ["training.requested", "training.started", "training.completed"]
-    assert events == [*training, "artifact.registered", "evaluation.recorded", *promotion, *promotion]
+    assert events == [*training, "artifact.registered", "artifact.scanned", "evaluation.recorded", *first, *second]
     assert {"https://slsa.dev/provenance/v1", "https://slsa.dev/verification_summary/v1"} <= predicates
 
 

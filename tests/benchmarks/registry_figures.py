@@ -62,7 +62,7 @@ def postgres_cpu(settings: Settings) -> float:
     return total / TICKS_PER_SECOND
 
 
-def _measure(settings: Settings, name: str, call: Callable[[int], object]) -> float:
+def measured(settings: Settings, name: str, call: Callable[[int], object]) -> float:
     """Call many times and print p50, p95 and CPU per call in ms; return the CPU per call."""
     for number in range(20):
         call(-number - 1)
@@ -89,7 +89,9 @@ def measure(settings: Settings) -> None:
         return RegistrationRequest(model="rainfall", artifact_uri=kept.uri, checksum=kept.checksum, registered_by="bench")
 
     requests = {number: stored(number) for number in range(-20, CALLS)}
-    floor = _measure(settings, "one row, one commit (the floor)", lambda _: _one_row(settings))
+    others = {number: stored(number + 10_000) for number in range(-20, CALLS)}
+    unscanned = settings.model_copy(update={"scan": False})
+    floor = measured(settings, "one row, one commit (the floor)", lambda _: _one_row(settings))
     made: dict[int, Artifact] = {}
 
     def register(number: int) -> None:
@@ -99,10 +101,12 @@ def measure(settings: Settings) -> None:
         asked = PromotionRequest(artifact=str(made[number].id), environment="prod", evaluation={"quality": 0.9}, requested_by="bench")
         assert promoting.promote(settings, asked).status is PromotionStatus.APPLIED
 
-    registered = _measure(settings, "register", register)
-    claimed = _measure(settings, "promote, judged on a new claim", promote)
-    promoted = _measure(settings, "promote, judged on a recorded evaluation", promote)
-    print(f"\nregister / floor: {registered / floor:.1f}; promote / {PROMOTE_CPU_MS} ms: {promoted / PROMOTE_CPU_MS:.2f}")  # noqa: T201
+    bare = measured(settings, "register, not scanned", lambda number: registering.register(unscanned, others[number]))
+    registered = measured(settings, "register", register)
+    claimed = measured(settings, "promote, judged on a new claim", promote)
+    promoted = measured(settings, "promote, judged on a recorded evaluation", promote)
+    print(f"\nregister / floor: {registered / floor:.1f}, / not scanned: {registered / bare:.2f}")  # noqa: T201
+    print(f"promote / {PROMOTE_CPU_MS} ms: {promoted / PROMOTE_CPU_MS:.2f}")  # noqa: T201
     print(f"promote with a new claim / {PROMOTE_CPU_MS} ms: {claimed / PROMOTE_CPU_MS:.2f}")  # noqa: T201
 
 

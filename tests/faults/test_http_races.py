@@ -135,7 +135,7 @@ def test_64_clients_that_promote_two_artifacts_to_one_environment_have_one_winne
     told = {answer.json()["id"]: answer.json() for answer in answers if answer.status_code == 200}
     applied = {id_ for id_, it in told.items() if it["status"] == "applied"}
     assert len(applied) == 1
-    assert {it["status"] for it in told.values()} <= {"applied", "superseded"}
+    assert {it["status"] for it in told.values()} <= {"applied", "superseded"}, [it["reason"] for it in told.values()]
     assert _current(made, "winner") == (1, *applied)
     assert _count(made, model_promotions, model_promotions.c.model == "winner") == len(told) <= 2
     assert _history_tells(made, "promotion.requested", set(told))
@@ -148,7 +148,7 @@ def test_64_clients_that_promote_whatever_is_current_leave_one_version_current(
     answers = _promotions(address, _rivals(api, made, tmp_path, "current"), {})
     assert _codes(answers) == {200: CLIENTS}
     told = {answer.json()["id"]: answer.json() for answer in answers}
-    assert {it["status"] for it in told.values()} <= {"applied", "superseded"}
+    assert {it["status"] for it in told.values()} <= {"applied", "superseded"}, [it["reason"] for it in told.values()]
     applied = {it["sequence"]: id_ for id_, it in told.items() if it["status"] == "applied"}
     assert sorted(applied) == list(range(1, len(applied) + 1))
     assert _current(made, "current") == (len(applied), applied[len(applied)])

@@ -24,6 +24,8 @@ from tests.simulators.postgres import made_database
 EXPECTED_EVENTS = Counter(
     {
         "artifact.registered": 1,
+        "artifact.scanned": 1,
+        "policy.adopted": 1,
         "promotion.requested": 3,
         "policy.decision": 3,
         "evaluation.recorded": 1,
@@ -63,8 +65,9 @@ def _check_done_once(settings: Settings) -> None:
         assert tx.execute(select(model_artifacts.c.version)).scalars().all() == [1]
     assert events == EXPECTED_EVENTS
     assert statuses == {"applied": 2, "rejected": 1}
-    # One registration, one evaluation and two manifests are signed; the refused claim is not.
-    assert (rows["attestations"], rows["evaluations"], rows["models"], rows["environment_pointers"]) == (4, 1, 1, 2)
+    # One registration, one scan, one evaluation and two manifests are signed; the refused claim is not.
+    assert (rows["attestations"], rows["evaluations"], rows["models"], rows["environment_pointers"]) == (5, 1, 1, 2)
+    assert (rows["policies"], rows["policy_decisions"]) == (1, 3)
     assert (rows["request_ids"], rows["audit_outbox"]) == (4, 0)
     history = verifying.verify_history(settings)
     assert (history.findings, history.waiting) == ([], 0)

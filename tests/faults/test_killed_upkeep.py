@@ -53,8 +53,8 @@ def _check_done_once(settings: Settings) -> None:
         outcomes = sorted(outcome.partition(":")[0] for outcome in tx.execute(select(imports.c.outcome)).scalars())
         assert tx.execute(select(model_artifacts.c.version).order_by(model_artifacts.c.created_at)).scalars().all() == [1, 2]
         assert tx.execute(select(func.count()).select_from(artifact_tombstones)).scalar_one() == 1
-        assert tx.execute(select(func.count()).select_from(attestations)).scalar_one() == 2 + 8 + 1
-    assert events == {"artifact.registered": 2, "import.recorded": 8, "artifact.pruned": 1}
+        assert tx.execute(select(func.count()).select_from(attestations)).scalar_one() == 2 * 2 + 8 + 1
+    assert events == {"artifact.registered": 2, "artifact.scanned": 2, "import.recorded": 8, "artifact.pruned": 1}
     assert outcomes == ["history"] * 2 + ["recorded"] * 3 + ["registered as default", "registered as default", "unreadable"]
     assert sorted(path.name for path in (settings.home / "store" / "old").iterdir()) == ["b"]
     history = verifying.verify_history(settings)

@@ -43,6 +43,8 @@ DEMANDS = {
     "GET /ai-infra/models/{id}/attestations": "viewer",
     "GET /ai-infra/models/{id}/verify": "viewer",
     "GET /ai-infra/models/{id}/proof": "viewer",
+    "GET /ai-infra/models/{id}/reproductions": "viewer",
+    "GET /ai-infra/models/{id}/scan": "viewer",
     "POST /ai-infra/train": "trainer",
     "GET /ai-infra/jobs": "viewer",
     "GET /ai-infra/jobs/{job_id}": "viewer",
@@ -55,6 +57,10 @@ DEMANDS = {
     "POST /ai-infra/promote": "promoter",
     "GET /ai-infra/promotions": "viewer",
     "GET /ai-infra/promotions/{id}": "viewer",
+    "GET /ai-infra/promotions/{id}/approvals": "viewer",
+    "POST /ai-infra/promotions/{id}/approvals": "approver",
+    "POST /ai-infra/promotions/{id}/approvals/{approvalId}/withdraw": "approver",
+    "GET /ai-infra/promotions/{id}/page": PUBLIC_IN_DEVELOPMENT,
     "GET /ai-infra/environments": "viewer",
     "GET /ai-infra/environments/{env}/models/{name}": "viewer",
     "GET /ai-infra/cards/{model}": "viewer",
@@ -66,10 +72,30 @@ DEMANDS = {
     "GET /ai-infra/audit/checkpoint": "auditor",
     "GET /ai-infra/audit/consistency": "auditor",
 }
-GIVEN = ("viewer", "trainer", "executor", "registrar", "promoter:staging", "promoter:*", "approver:prod", "auditor", "admin")
+GIVEN = (
+    "viewer",
+    "trainer",
+    "executor",
+    "registrar",
+    "promoter:staging",
+    "promoter:*",
+    "approver:prod",
+    "approver:prod:security",
+    "auditor",
+    "admin",
+)
 """The roles of the matrix: each there is, those given per environment in one of them and in all."""
 # What stands for each part of an address; a part that is not here fails the test of its route.
-_PARTS: dict[str, Any] = {"id": uuid4(), "job_id": uuid4(), "env": "prod", "model": "rain", "name": "rain", "version": 1, "seq": 1}
+_PARTS: dict[str, Any] = {
+    "id": uuid4(),
+    "approvalId": uuid4(),
+    "job_id": uuid4(),
+    "env": "prod",
+    "model": "rain",
+    "name": "rain",
+    "version": 1,
+    "seq": 1,
+}
 
 
 def routes(app: FastAPI) -> dict[str, Demand | None]:

@@ -31,8 +31,10 @@ def asked(settings: Settings, tmp_path: Path) -> RegistrationRequest:
 
 
 def _register(settings: Settings, asked: RegistrationRequest, *names: str) -> None:
+    """Register without a scan: one event for each."""
+    unscanned = settings.model_copy(update={"scan": False})
     for name in names:
-        registering.register(settings, asked.model_copy(update={"request_id": name}))
+        registering.register(unscanned, asked.model_copy(update={"request_id": name}))
 
 
 def _write_elsewhere(settings: Settings, number: int) -> None:

@@ -72,7 +72,7 @@ def test_an_unknown_sink_is_refused(installation: Settings, run: Run) -> None:
 def test_a_database_is_rebuilt_and_verifies(lost: Lost, installation: Settings, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     full = run(f"audit rebuild --from {lost.address}")
     assert full.code == 2
-    assert "The database is not empty: there are rows in artifact_tombstones, attestations, audit_" in full.error
+    assert "The database is not empty: there are rows in approval_withdrawals, approvals, artifact_scans, artifact_tombstones" in full.error
     assert isinstance(lost.empty.database_url, SecretStr)
     monkeypatch.setenv("AI_INFRA_DATABASE_URL", lost.empty.database_url.get_secret_value())
     done = run(f"audit rebuild --from {lost.address}")

@@ -7,13 +7,13 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from aiinfra_core import database, promoting
+from aiinfra_core import promoting
 from aiinfra_core.cli import app
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from tests.factories import CONTAINER
-from tests.simulators import command_line, scripted_server, sentinelnet
+from tests.simulators import command_line, policies, scripted_server, sentinelnet
 from tests.simulators.command_line import Run, train_line
 from tests.simulators.scripted_server import unused_url
 
@@ -79,17 +79,18 @@ def test_a_promotion_that_lost_the_race_is_exit_code_3(registered: dict[str, Any
     late = PromotionRequest(artifact="rain", environment="prod", evaluation={"quality": 0.9}, requested_by="ada", request_id="late")
     promoting.request_promotion(installation, late)
     assert run("promote rain --to prod --metric quality=0.91").code == 0
-    lost = run("promote rain --to prod --metric quality=0.9 --request-id late")
+    lost = run("promote rain --to prod --metric quality=0.9 --request-id late --requested-by ada")
     assert (lost.code, lost.out.splitlines()[0]) == (3, "rain:1 ended superseded for prod")
 
 
-def test_a_promotion_that_waits_for_people_is_exit_code_0_and_says_so(registered: dict[str, Any], installation: Settings, run: Run) -> None:
-    asked = PromotionRequest(artifact="rain", environment="prod", evaluation={"quality": 0.9}, requested_by="ada", request_id="asked")
-    promoting.request_promotion(installation, asked)
-    with database.transaction(installation) as tx:
-        tx.exec_driver_sql("UPDATE model_promotions SET status = 'pending_approval'")
-    waiting = run("promote rain --to prod --metric quality=0.9 --request-id asked")
-    assert (waiting.code, waiting.out.splitlines()[0]) == (0, "rain:1 waits for approval for prod")
+def test_a_promotion_that_waits_for_people_is_exit_code_0_and_says_so(
+    registered: dict[str, Any], installation: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asks = policies.under(installation, tmp_path, policies.SEES_EVERYTHING + "approvals: {roles: {security: 1}}\n")
+    monkeypatch.setenv("AI_INFRA_POLICY", str(asks.policy))
+    for _ in range(2):
+        waiting = run("promote rain --to prod --metric quality=0.9")
+        assert (waiting.code, waiting.out.splitlines()[0]) == (0, "rain:1 waits for approval for prod")
 
 
 def test_a_request_id_used_for_something_else_is_exit_code_2(registered: dict[str, Any], run: Run) -> None:

@@ -44,7 +44,7 @@ def test_every_command_that_wrote_leaves_a_published_checkpoint(installation: Se
     for line in (f"register {job}", "evaluate rain", "promote rain --to staging", "models list"):
         sizes.append(_sizes(installation)[-1])
         assert run(line).code == 0
-    assert sizes == [3, 4, 5, 9]
+    assert sizes == [3, 5, 6, 11]
     assert _published(tmp_path) == _sizes(installation) == sizes
     with database.transaction(installation) as tx:
         assert waiting(tx) == 0
@@ -72,7 +72,7 @@ def test_a_command_that_finds_the_history_rewritten_says_so(
     installation: Settings, registered: dict[str, Any], run: Run, tmp_path: Path
 ) -> None:
     place = tmp_path / "artifacts" / "checkpoints" / ORIGIN.replace("/", "_")
-    (place / f"{90:020d}").write_bytes((place / f"{4:020d}").read_bytes())
+    (place / f"{90:020d}").write_bytes((place / f"{5:020d}").read_bytes())
     ran = run("evaluate rain")
     assert (ran.code, "has a signed" in ran.out, "checkpoint" in ran.error) == (5, True, True)
 
@@ -80,10 +80,10 @@ def test_a_command_that_finds_the_history_rewritten_says_so(
 def test_the_checkpoint_printed_is_the_published_one(registered: dict[str, Any], installation: Settings, run: Run, tmp_path: Path) -> None:
     printed = run("audit checkpoint").out.encode()
     head, _ = notes.open_checkpoint(printed, ORIGIN, [audit_signer(installation).public_key])
-    assert head.size == 4
-    assert (tmp_path / "artifacts/checkpoints" / ORIGIN.replace("/", "_") / f"{4:020d}").read_bytes() == printed
+    assert head.size == 5
+    assert (tmp_path / "artifacts/checkpoints" / ORIGIN.replace("/", "_") / f"{5:020d}").read_bytes() == printed
     told = run("audit checkpoint --json").json
-    assert (told["size"], told["note"].encode()) == (4, printed)
+    assert (told["size"], told["note"].encode()) == (5, printed)
 
 
 def test_an_empty_log_has_nothing_to_commit_to(installation: Settings, run: Run) -> None:

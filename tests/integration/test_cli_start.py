@@ -83,7 +83,7 @@ def test_output_cannot_steer_the_terminal() -> None:
 
 
 def test_help_is_quick_and_imports_no_heavy_library() -> None:
-    heavy = ("sqlalchemy", "psycopg", "s3fs", "httpx", "sklearn", "prefect", "cryptography", "pydantic")
+    heavy = ("sqlalchemy", "psycopg", "s3fs", "httpx", "sklearn", "prefect", "cryptography", "pydantic", "yaml", "cel")
     code = (
         f"import sys; from aiinfra_core.cli.app import main; main(['--help']); print([name for name in {heavy!r} if name in sys.modules])"
     )

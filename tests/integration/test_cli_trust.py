@@ -183,6 +183,8 @@ def test_a_tampered_trust_root_is_broken_evidence_and_signs_nothing(installation
         ("trust revoke abc --reason x", "Name the signer of targets.json"),
         ("trust add-key nonsense --purpose audit", "is no key"),
         ("trust require prod --role security", "--role takes ROLE=N"),
+        ("trust require prodd --role security=1", "There is no environment 'prodd'; known are staging, prod."),
+        ("trust require prod --role security=1 --since soon", "--since takes a time"),
         ("trust add-key PUBLIC --purpose approval", "Say who approves"),
         ("trust add-key PUBLIC --purpose audit --valid-from soon", "--valid-from takes a time"),
         ("trust add-key PUBLIC --purpose audit --environment NO", "environments"),
@@ -226,3 +228,8 @@ def test_json_is_one_value_with_the_names_of_trust_json(ceremony: Path, run: Run
     asked = run(f"trust require prod {ceremony} --role security=2 --targets-key file:{tmp_path / 'targets.key'} --json")
     assert json.loads(asked.out)["trust"]["thresholds"] == {"prod": {"security": 2}}
     assert "prod asks for 2 of the role security, but 1 can approve" in asked.err
+    before = datetime.now(UTC)
+    later = run(f"trust require production {ceremony} --role security=1 --since now --targets-key file:{tmp_path / 'targets.key'} --json")
+    begins = json.loads(later.out)["trust"]["thresholdsSince"]["prod"]
+    assert before <= datetime.fromisoformat(begins) <= datetime.now(UTC)
+    assert f"1 security, for what is applied from {begins[:19]}" in run(f"trust show {ceremony}").out

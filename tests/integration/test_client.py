@@ -95,6 +95,10 @@ def test_the_whole_story(client: Client, settings: Settings, code_ref: str) -> N
     assert [one.id for one in client.promotions(status="applied", environment="staging")] == [applied.id]
     with pytest.raises(Outdated):
         client.promote(artifact.id, "staging", evaluation={"quality": 0.9}, expected_sequence=0)
+    with pytest.raises(NotFound, match="rain:1 has no evaluation"):
+        client.promote(artifact.id, "prod", judged_on="0" * 64)
+    measured = next(node.about["digest"] for node in client.lineage("rain:1").nodes if node.kind == "evaluation")
+    assert client.promote(artifact.id, "staging", judged_on=measured, expected_sequence=1) == applied
     assert rows(settings) == (1, 1, 2)
 
     now = client.current("staging", "rain")
@@ -117,14 +121,15 @@ def test_the_whole_story(client: Client, settings: Settings, code_ref: str) -> N
 def test_the_log_and_its_proofs_are_read(settings: Settings, tmp_path: Path) -> None:
     with serving(settings.model_copy(update={"checkpoint_seconds": 0.1})) as url, Client(url, debug_token=TOKEN) as client:
         artifact = registered(client, settings, tmp_path)
-        assert eventually(lambda: len(list(client.audit_events())) == 1 and _size(client) == 1)
+        assert eventually(lambda: len(list(client.audit_events())) == 2 and _size(client) == 2)
         registered(client, settings, tmp_path, "other")
-        assert eventually(lambda: _size(client) == 2)
-        assert [(one.seq, one.event_type) for one in client.audit_events(page_size=1)] == [(1, REGISTERED), (2, REGISTERED)]
-        assert [one.seq for one in client.audit_events(after=1)] == [2]
+        assert eventually(lambda: _size(client) == 4)
+        told = [(one.seq, one.event_type) for one in client.audit_events(page_size=1)]
+        assert told == list(enumerate([REGISTERED, "artifact.scanned"] * 2, start=1))
+        assert [one.seq for one in client.audit_events(after=1)] == [2, 3, 4]
         assert [one.seq for one in client.audit_events(subject=str(artifact.id), event_type=REGISTERED)] == [1]
         assert client.proof(artifact.id).seq == client.event_proof(1).seq == 1
-        assert (client.consistency(1).to_size, client.consistency(1, 2).from_size) == (2, 1)
+        assert (client.consistency(2).to_size, client.consistency(2, 4).from_size) == (4, 2)
 
 
 def _size(client: Client) -> int:

@@ -7,18 +7,16 @@ from uuid import uuid4
 
 import pytest
 
-from aiinfra_core import database, promoting
+from aiinfra_core import database, verifying
+from aiinfra_core.audit_log.sequence import sequence_pending
 from aiinfra_core.domain.artifact import Evaluation, EvaluationKind
-from aiinfra_core.domain.promotion import Decision, PromotionRequest
 from aiinfra_core.domain.trust import Compromise, Purpose, Trust, TrustedKey
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evaluating import judged
 from aiinfra_core.evidence import claims, trust_editing
 from aiinfra_core.evidence.attestation import attest
-from aiinfra_core.evidence.verification.approvals import missing_roles
 from aiinfra_core.keys import loaded_signer
-from aiinfra_core.policy import local as local_gate
-from aiinfra_core.registry import dossier, evaluations, promotion_moves
+from aiinfra_core.registry import evaluations, scans
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.signing.local import LocalSigner
@@ -34,7 +32,6 @@ from tests.simulators.exports import (
     exported,
     problems,
     promoted,
-    promoted_with,
     signed_again,
     trained,
     trusted,
@@ -167,6 +164,23 @@ def test_a_log_that_the_trust_root_does_not_list_proves_nothing(known: Known, tm
     assert [one for one in found if "does not list" in one]
 
 
+def test_a_row_and_its_event_that_say_otherwise_than_was_signed_are_found_by_every_check(settings: Settings, tmp_path: Path) -> None:
+    trusting = with_trust(settings)
+    artifact = directory_model(trusting, tmp_path)
+    with database.autocommit(trusting) as connection:
+        (known,) = scans.of_artifact(connection, artifact.id)
+        signed = known.model_copy(update={"id": uuid4(), "scanned_by": "rita", "created_at": datetime.now(UTC)})
+        statement = attest(claims.of_scan(signed, artifact), loaded_signer(trusting, Purpose.ARTIFACT))
+        scans.record(connection, artifact, signed.model_copy(update={"scanned_by": "rick"}), statement)
+    sequence_pending(trusting, loaded_signer(trusting, Purpose.AUDIT))
+    (found,) = verifying.verify_history(trusting).findings
+    assert found.problem == "scanned_by is not what its envelope says"
+    _, steps = verifying.verify_model(trusting, "rainfall")
+    assert [step.name for step in steps if not step.passed] == ["history", f"scan ({signed.verdict})"]
+    with pytest.raises(EvidenceBroken, match="step 8, inputs: log row: scanned_by in events/"):
+        exported(trusting, "rainfall", tmp_path / "out")
+
+
 def test_a_row_of_the_log_that_says_otherwise_than_was_signed_is_found_and_its_column_named(settings: Settings, tmp_path: Path) -> None:
     trusting = with_trust(settings)
     artifact = directory_model(trusting, tmp_path)
@@ -178,87 +192,3 @@ def test_a_row_of_the_log_that_says_otherwise_than_was_signed_is_found_and_its_c
         evaluations.record(tx, artifact, evaluation.model_copy(update={"recorded_by": "rick"}), statement)
     with pytest.raises(EvidenceBroken, match="step 8, inputs: log row: recorded_by in events/"):
         exported(trusting, "rainfall", tmp_path / "out")
-
-
-def test_a_yes_that_the_policy_does_not_give_is_found(settings: Settings, tmp_path: Path) -> None:
-    trusting = with_trust(settings)
-    request = PromotionRequest(artifact=str(trained(trusting).id), environment="prod", evaluation={"quality": 0.1}, requested_by="paul")
-    promotion_id = promoting.request_promotion(trusting, request)
-    policy = {"rule": "evaluation.quality >= minimum", "minimum": "0.8"}
-    said = {"allowed": True, "policy_id": local_gate.ALLOW, "reason": "bribed", "source": local_gate.SOURCE, "answer": policy}
-    with database.autocommit(trusting) as connection:
-        row = dossier.of_promotion(connection, promotion_id).row
-        decision = Decision.model_validate({**said, "policy_digest": local_gate.policy_digest(0.8)})
-        promotion_moves.record_decision(connection, row, decision, at=datetime.now(UTC))
-    promoting.sign_manifest(trusting, promotion_id)
-    promoting.apply_promotion(trusting, promotion_id)
-    with pytest.raises(EvidenceBroken, match="step 7, policy: policy: the policy asks for a quality of at least"):
-        exported(trusting, "rainfall@prod", tmp_path / "out")
-
-
-APPROVERS = {name: local.from_base64(local.generate(), name) for name in ("sam", "lea", "max", "paul")}
-ROLES = {"sam": ("security",), "lea": ("ml-lead",), "max": ("security", "ml-lead"), "paul": ("security", "ml-lead")}
-
-
-def _approved(settings: Settings, tmp_path: Path, *by: str, **changes: object) -> list[str]:
-    """Promote with approvals, then let the trust root ask for one of security and one ml-lead; return what step 5 finds."""
-    keys = [trusted(APPROVERS[name], name, Purpose.APPROVAL, roles=ROLES[name]) for name in APPROVERS]
-    asking = with_trust(settings, *keys)
-    promoted_with(asking, trained(asking), {name: APPROVERS[name] for name in by}, changes)
-    assert asking.trust_root is not None
-    export = exported(asking, "rainfall@prod", tmp_path / "first")
-    here = Known(export, export, export, asking.trust_root, asking)
-    found = _changed(here, tmp_path, lambda trust: trust_editing.with_threshold(trust, "prod", {"security": 1, "ml-lead": 1}))
-    assert {one.split()[0] for one in found} <= {"5"}
-    return found
-
-
-def test_enough_distinct_owners_with_the_roles_are_enough(settings: Settings, tmp_path: Path) -> None:
-    assert _approved(settings, tmp_path, "sam", "lea") == []
-
-
-@pytest.mark.parametrize(
-    ("by", "changes", "said"),
-    [
-        ((), {}, "lacks an approval as ml-lead, security"),
-        (("sam",), {}, "lacks an approval as ml-lead"),
-        (("max",), {}, "1 owners approved"),
-        (("max", "paul"), {}, "is by whoever asked"),
-        (("sam", "lea"), {"environment": "staging"}, "is about another promotion"),
-        (("sam", "lea"), {"expires_at": PAST, "approved_at": PAST}, "was not valid"),
-        (("sam", "lea"), {"approver": "max"}, "is signed by another"),
-        (("sam",), {"manifest": "ab" * 32}, "0 owners approved"),
-    ],
-)
-def test_too_few_approvals_are_told_with_why_others_do_not_count(
-    settings: Settings, tmp_path: Path, by: tuple[str, ...], changes: dict[str, object], said: str
-) -> None:
-    (found,) = _approved(settings, tmp_path, *by, **changes)
-    assert said in found
-
-
-def test_the_self_check_hands_out_no_export_that_lacks_approvals(settings: Settings, tmp_path: Path) -> None:
-    asking = with_trust(settings, thresholds={"prod": {"security": 1}})
-    promoted(asking, trained(asking))
-    with pytest.raises(EvidenceBroken, match="step 5, approvals"):
-        exported(asking, "rainfall@prod", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("owners", "threshold", "missing"),
-    [
-        ({"a": "x"}, {"x": 1}, []),
-        ({"a": "x"}, {"x": 2}, ["x"]),
-        ({"a": "xy", "b": "x"}, {"x": 1, "y": 1}, []),
-        ({"a": "xy"}, {"x": 1, "y": 1}, ["y"]),
-        ({"a": "xyz", "b": "xy", "c": "x"}, {"x": 1, "y": 1, "z": 1}, []),
-        ({"a": "x", "b": "x"}, {"x": 1, "y": 1}, ["y"]),
-        ({}, {"x": 1}, ["x"]),
-        ({}, {}, []),
-    ],
-)
-def test_each_owner_fills_one_place_and_as_many_are_filled_as_can_be(
-    owners: dict[str, str], threshold: dict[str, int], missing: list[str]
-) -> None:
-    assert missing_roles({name: frozenset(roles) for name, roles in owners.items()}, threshold) == missing

@@ -73,7 +73,9 @@ def test_a_good_model_is_promoted_signed_and_every_step_of_it_is_in_the_history(
     assert (pointer.artifact_id, pointer.promotion_id, pointer.sequence) == (artifact.id, promotion.id, 1)
     assert _events(settings) == [
         "artifact.registered",
+        "artifact.scanned",
         "promotion.requested",
+        "policy.adopted",
         "policy.decision",
         "evaluation.recorded",
         "promotion.approved",
@@ -81,7 +83,7 @@ def test_a_good_model_is_promoted_signed_and_every_step_of_it_is_in_the_history(
     ]
     _, steps = verifying.verify_model(settings, "rainfall:1")
     assert [step.name for step in steps if not step.passed] == []
-    assert len(steps) == 6
+    assert len(steps) == 7
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_a_score_that_is_low_missing_or_no_number_is_a_recorded_no(
     assert (promotion.manifest, promotion.signature) == (None, None)
     with database.transaction(settings) as tx:
         assert promotions.pointer(tx, "prod", "rainfall") is None
-    assert _events(settings)[-3:] == ["promotion.requested", "policy.decision", "promotion.rejected"]
+    assert _events(settings)[-4:] == ["promotion.requested", "policy.adopted", "policy.decision", "promotion.rejected"]
     assert _sound(settings)
 
 
@@ -124,7 +126,7 @@ def test_the_same_registration_asked_twice_is_one_version(settings: Settings, re
     assert register() == register()
     assert register("other weights").version == 2
     assert register(model="other").version == 1
-    assert _events(settings) == ["artifact.registered"] * 3
+    assert _events(settings) == ["artifact.registered", "artifact.scanned"] * 3
 
 
 def test_other_bytes_than_were_named_are_not_registered(settings: Settings, register: Register) -> None:
@@ -177,7 +179,7 @@ def test_a_signer_that_cannot_be_reached_is_a_recorded_no_and_its_events_wait_fo
     refused = _promote(settings.model_copy(update=changes), artifact)
     assert (refused.status, (refused.reason or "").split()[0]) == (PromotionStatus.REJECTED, "unavailable:signer")
     history = verifying.verify_history(settings)
-    assert (history.events, history.waiting, history.findings) == (1, 3, [])
+    assert (history.events, history.waiting, history.findings) == (2, 4, [])
     assert _promote(settings, artifact).status is PromotionStatus.APPLIED
     assert "promotion.rejected" in _events(settings)
 
@@ -195,7 +197,7 @@ def test_versions_have_no_gaps_when_many_register_at_once(settings: Settings, tm
     with database.transaction(settings) as tx:
         versions = tx.execute(select(model_artifacts.c.version).order_by(model_artifacts.c.version)).scalars().all()
     assert list(versions) == list(range(1, 13))
-    assert _events(settings) == ["artifact.registered"] * 12
+    assert _events(settings) == ["artifact.registered", "artifact.scanned"] * 12
     assert _sound(settings)
 
 

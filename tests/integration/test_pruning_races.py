@@ -16,7 +16,7 @@ from aiinfra_core.errors import ArtifactMissing, Conflict
 from aiinfra_core.evidence import claims, statements
 from aiinfra_core.evidence.attestation import attest
 from aiinfra_core.keys import audit_signer
-from aiinfra_core.registry import dossier, promotion_moves, registrations, tombstones
+from aiinfra_core.registry import dossier, promotion_requests, registrations, tombstones
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import artifact_tombstones, model_artifacts
 from tests.simulators.pruned_artifacts import (
@@ -43,7 +43,7 @@ def test_a_promotion_asked_for_before_the_lock_keeps_the_bytes(settings: Setting
     )
     with database.transaction(settings) as tx:
         candidate = dossier.candidate(tx, str(artifact.id), "prod")
-        promotion_moves.request(
+        promotion_requests.request(
             tx,
             artifact=candidate.artifact,
             environment="prod",

@@ -101,7 +101,7 @@ def test_the_lineage_leads_from_code_and_data_to_what_replaced_it(known: Known) 
     } <= edges
     kinds = [node["kind"] for node in story["nodes"]]
     assert {kind: kinds.count(kind) for kind in ("evaluation", "promotion", "dataset")} == {"evaluation": 2, "promotion": 3, "dataset": 1}
-    measured = [node for node in story["nodes"] if node["kind"] == "evaluation" and node["label"] == "measured"]
+    measured = [node for node in story["nodes"] if node["kind"] == "evaluation" and node["label"] == "measured by its training"]
     assert (measured[0]["id"], "measured_on", f"dataset:{known.rain.sha256}") in edges
     refused = next(node for node in story["nodes"] if node["label"] == "rainfall in prod: rejected")
     assert {kind for source, kind, _ in edges if source == refused["id"]} == {"promotes"}
@@ -122,7 +122,7 @@ def test_attestations_are_the_exact_bytes_that_were_signed(known: Known) -> None
     with database.transaction(known.settings) as tx:
         rows = tx.exec_driver_sql(f"SELECT digest, envelope FROM attestations WHERE subject_checksum = '{known.first.checksum}'").all()
     kept = {row.digest: bytes(row.envelope) for row in rows}
-    assert len(kinds) == len(kept) == 5  # training, registration, two evaluations, a manifest
+    assert len(kinds) == len(kept) == 6  # training, registration, scan, two evaluations, a manifest
     for one in found:
         SentStatement.model_validate_json(json.dumps(one))
         data = base64.b64decode(one["envelopeBase64"])

@@ -141,13 +141,21 @@ def test_an_escaped_nul_stops_no_write(known: Known) -> None:
         connection.rollback()
 
 
-def test_what_was_measured_counts_before_what_was_claimed_later(known: Known) -> None:
+def test_what_was_run_counts_before_what_a_training_measured_and_that_before_what_was_claimed_later(known: Known) -> None:
     later = known.first.created_at + timedelta(days=1)
     with _connected(known.settings) as connection:
         _evaluate(connection, known, '{"quality": 0.1}', artifact=known.first.id, at=later)
         assert _score(connection, known) == 0.9
         _evaluate(connection, known, '{"quality": 0.2}', artifact=known.first.id, at=later, kind="measured", number=1)
         assert _score(connection, known) == 0.2
+        _evaluate(
+            connection, known, '{"quality": 0.3}', artifact=known.first.id, kind="measured", number=2, spec="{}", spec_digest=64 * "0"
+        )
+        assert _score(connection, known) == 0.3
+        _evaluate(connection, known, '{"quality": 0.4}', artifact=known.first.id, at=later + timedelta(days=1), kind="measured", number=3)
+        assert _score(connection, known) == 0.3
+        connection.execute("SELECT refill_search()")
+        assert _score(connection, known) == 0.3
         connection.rollback()
 
 
@@ -159,11 +167,12 @@ def _score(connection: psycopg.Connection[Any], known: Known) -> float:
 
 
 def _evaluate(connection: psycopg.Connection[Any], known: Known, metrics: str, **changes: Any) -> None:
-    values = {"artifact": known.untrained.id, "at": known.first.created_at, "kind": "claimed", "number": 0, "metrics": metrics} | changes
+    values = {"artifact": known.untrained.id, "at": known.first.created_at, "kind": "claimed", "number": 0, "metrics": metrics}
+    values |= {"spec": None, "spec_digest": None} | changes
     values |= {"id": f"e000000{values['number']}-0000-4000-8000-000000000000", "digest": f"{values['number']:064x}"}
     connection.execute(
-        "INSERT INTO evaluations SELECT %(id)s, %(artifact)s, %(kind)s, %(metrics)s, %(digest)s, min(digest), 'eve', %(at)s"
-        " FROM attestations",
+        "INSERT INTO evaluations SELECT %(id)s, %(artifact)s, %(kind)s, %(metrics)s, %(digest)s, min(digest), 'eve', %(at)s,"
+        " %(spec)s::json, %(spec_digest)s FROM attestations",
         values,
     )
 

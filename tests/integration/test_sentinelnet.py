@@ -62,7 +62,7 @@ def answer(**fields: Any) -> dict[str, Any]:
 def test_the_gate_is_asked_as_agreed() -> None:
     with sentinelnet.serve(sentinelnet.allows()) as server:
         settings = Settings.model_validate({"home": "/nowhere", "sentinel_url": f"{server.url}/"})
-        assert gate.decide(settings, QUESTION).allowed
+        assert gate.ask_sentinelnet(settings, QUESTION).allowed
     (request,) = server.requests
     assert (request.path, request.json) == ("/sentinelnet/check", QUESTION.body())
     assert request.headers["x-request-id"] == "promote-1"
@@ -127,7 +127,7 @@ NO_ANSWER: dict[str, tuple[Behaviour, str]] = {
     "204": (answers(204, b""), "HTTP 204"),
     "redirect": (answers(302, YES, Location="http://127.0.0.1:1/"), "HTTP 302"),
     "400": (answers(400, YES), "HTTP 400"),
-    "401": (answers(401, b"<html>login</html>"), "HTTP 401"),
+    "401": (answers(401, b"<html>login</html>", Content_Type="text/html"), "HTTP 401"),
     "404": (answers(404, b"not found"), "HTTP 404"),
     "408": (answers(408, YES), "HTTP 408"),
     "429": (answers(429, YES), "HTTP 429"),
@@ -160,6 +160,9 @@ NO_ANSWER: dict[str, tuple[Behaviour, str]] = {
     "policy too long": (answers(200, {"allowed": True, "policy_id": "x" * 300}), "policyId is not a short text"),
     "another request": (answers(200, {"allowed": True, "request_id": "promote-2"}), "about another request"),
     "another requestId": (answers(200, {"allowed": True, "requestId": "promote-2"}), "about another request"),
+    "another artifact": (answers(200, {"allowed": True, "artifactId": str(UUID(int=9))}), "about another artifact"),
+    "another environment": (answers(200, {"allowed": True, "environment": "staging"}), "about another environment"),
+    "not called JSON": (answers(200, YES, Content_Type="text/html"), "calls itself text/html, not application/json"),
     "huge": (answers(200, b'{"allowed": true, "x": "' + b"x" * (1024 * 1024) + b'"}'), "longer than 1048576 bytes"),
 }
 

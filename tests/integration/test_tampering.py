@@ -28,6 +28,7 @@ OTHER_VALUE = {
     "BIGINT": "coalesce({0}, 0) + 1000",
     "INTEGER": "coalesce({0}, 0) + 1000",
     "JSON": "json_build_object('forged', coalesce({0}::text, ''))",
+    "BOOLEAN": "NOT coalesce({0}, false)",
     "BYTEA": "coalesce({0}, '')::bytea || 'x'::bytea",
     "TIMESTAMP WITH TIME ZONE": "coalesce({0}, now()) + interval '1 microsecond'",
 }
@@ -114,7 +115,7 @@ def test_two_events_swapped_or_one_deleted_are_found_where_they_stood(story: Sto
 
 def test_a_forged_claim_without_the_key_is_named_by_the_model_check(story: Story) -> None:
     engine, settings = story
-    with _committed(engine, "UPDATE model_artifacts SET registered_by = {} WHERE version = 2", "'mallory'", "'operator'"):
+    with _committed(engine, "model_artifacts", "registered_by = 'mallory' WHERE version = 2"):
         _, steps = verifying.verify_model(settings, "rainfall:2")
     failed = {step.name: step.detail for step in steps if not step.passed}
     assert set(failed) == {"history", "registration"}
@@ -122,13 +123,48 @@ def test_a_forged_claim_without_the_key_is_named_by_the_model_check(story: Story
     assert "registered_by" in failed["registration"]
 
 
+def test_the_model_check_knows_everything_that_was_signed_about_a_model(story: Story) -> None:
+    _, settings = story
+    _, steps = verifying.verify_model(settings, "rainfall:1")
+    assert [step for step in steps if not step.passed] == []
+    named = {step.name.split(" (")[0] for step in steps}
+    assert named >= {"registration", "training", "reproduction", "scan", "current in staging"}
+    given = "approval by sam of sequence 1 in staging"
+    assert named >= {given, f"withdrawal of the {given}", "approval by max of sequence 1 in staging"}
+    assert len([name for name in named if name.startswith("evaluation ")]) == 3
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "step"),
+    [
+        ("approvals", "approver = 'mallory' WHERE approver = 'max'", "approval by mallory"),
+        ("approvals", "roles = '[\"boss\"]' WHERE approver = 'max'", "approval by max"),
+        ("approval_withdrawals", "withdrawn_by = 'mallory' WHERE withdrawn_by = 'sam'", "withdrawal of the approval by sam"),
+        ("reproductions", "report = '{}' WHERE outcome = 'identical'", "reproduction"),
+        ("artifact_scans", "verdict = 'safe'", "scan"),
+        ("evaluations", "spec = json_build_object('datasetRefs', '[]'::json) WHERE spec IS NOT NULL", "evaluation"),
+    ],
+)
+def test_a_forged_row_beside_a_signed_statement_is_named_by_the_model_check(story: Story, table: str, change: str, step: str) -> None:
+    engine, settings = story
+    with _committed(engine, table, change):
+        _, steps = verifying.verify_model(settings, "rainfall:1")
+    failed = [one.name for one in steps if not one.passed]
+    assert failed[0] == "history"
+    assert failed[1:]
+    assert all(name.startswith(step) for name in failed[1:]), failed
+
+
 @contextmanager
-def _committed(engine: Engine, change: str, forged: str, right: str) -> Iterator[None]:
+def _committed(engine: Engine, table: str, change: str) -> Iterator[None]:
     with engine.begin() as tx:
-        tx.execute(text(change.format(forged)))
+        tx.execute(text(f"CREATE TABLE before AS SELECT * FROM {table}"))
+        assert tx.execute(text(f"UPDATE {table} SET {change}")).rowcount
     yield
     with engine.begin() as tx:
-        tx.execute(text(change.format(right)))
+        tx.execute(text(f"DELETE FROM {table}"))
+        tx.execute(text(f"INSERT INTO {table} SELECT * FROM before"))
+        tx.execute(text("DROP TABLE before"))
 
 
 def test_one_changed_byte_of_the_stored_artifact_is_named(settings: Settings, tmp_path: Path) -> None:

@@ -12,8 +12,7 @@ import pytest
 
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import Unavailable
-from aiinfra_core.training import execute as execute_module
-from aiinfra_core.training import process
+from aiinfra_core.training import process, scratch
 from aiinfra_core.training.execute import execute
 from tests.simulators.git_repository import repository
 from tests.simulators.training_script import HEAD, Train, spec_for, train
@@ -121,7 +120,7 @@ def test_after_a_kill_the_next_call_waits_until_the_old_training_is_gone(tmp_pat
 
     killed_while_training(spec, tmp_path, hold_the_supervisor)
     (tmp_path / "go").touch()
-    monkeypatch.setattr(execute_module, "WAIT_FOR_SCRATCH_SECONDS", 0.3)
+    monkeypatch.setattr(scratch, "WAIT_FOR_SCRATCH_SECONDS", 0.3)
     try:
         with pytest.raises(Unavailable, match="still running"):
             execute(spec, scratch=tmp_path / "scratch", cache=tmp_path / "cache", timeout_seconds=60, on_output=print)
@@ -132,7 +131,7 @@ def test_after_a_kill_the_next_call_waits_until_the_old_training_is_gone(tmp_pat
 
 
 def test_two_trainings_do_not_share_a_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute_module, "WAIT_FOR_SCRATCH_SECONDS", 0.2)
+    monkeypatch.setattr(scratch, "WAIT_FOR_SCRATCH_SECONDS", 0.2)
     go = tmp_path / "go"
     waiting = f"{HEAD}print('ready')\nwhile not Path({str(go)!r}).exists(): time.sleep(.02)\nput()"
     spec = spec_for(repository(tmp_path / "source", {"train.py": waiting}))

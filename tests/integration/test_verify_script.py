@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_core.evidence import bundle
+from aiinfra_core import approving
+from aiinfra_core.evidence import bundle, checkpoint
 from aiinfra_core.settings import Settings
 from tests.integration.test_export_forgeries import FORGERIES
-from tests.simulators import exports
+from tests.simulators import approvers, exports
 from tests.simulators.exports import Known, copied, directory_model, exported, signed_again, with_trust
 from tests.simulators.tampering import fitting, tampered
 
@@ -43,7 +44,23 @@ def test_it_agrees_with_a_good_export_step_by_step(known: Known) -> None:
     *steps, verdict = ended.stdout.splitlines()
     assert len(steps) == 7
     assert all(step.startswith("ok ") for step in steps)
-    assert verdict.startswith("rainfall:1 was current in prod as of log entry 33")
+    size = checkpoint.parse((known.export / bundle.CHECKPOINT).read_bytes()).size
+    assert verdict.startswith(f"rainfall:1 was current in prod as of log entry {size}")
+
+
+@pytest.mark.slow
+def test_it_agrees_with_a_promotion_that_waited_for_people(settings: Settings, tmp_path: Path) -> None:
+    place = approvers.settings_with_approvers(settings, tmp_path / "trust")
+    waits = approvers.asked(place, approvers.registered(place))
+    mistaken, _ = approvers.agree(place, waits, "carol")
+    approvers.take_back(place, mistaken)
+    vouched, _ = approvers.agree_by_name(place, waits, "dora", "ml-lead")
+    approving.withdraw(place, vouched.id, identity=approvers.vouched("dora", ["ml-lead"]))
+    approvers.agree(place, waits, "alice")
+    approvers.agree_by_name(place, waits, "dan", "ml-lead")
+    assert place.trust_root is not None
+    ended = _script(exported(place, "rainfall@prod", tmp_path / "out"), place.trust_root)
+    assert (ended.returncode, ended.stderr) == (0, ""), ended.stdout
 
 
 @pytest.mark.slow

@@ -54,7 +54,7 @@ def story(postgres_server: str, migrated_template: str, tmp_path_factory: pytest
 
 
 def lived(settings: Settings) -> None:
-    """Train, register, evaluate and promote three models, write cards, import and prune, with a checkpoint after each."""
+    """Train, register, evaluate, reproduce and promote, with and without people who agree; write cards, import and prune."""
     signer = audit_signer(settings)
     fill(settings, FILLED, signer)
     for seed, model in enumerate(("rainfall", "rainfall", "snow")):
@@ -69,6 +69,8 @@ def lived(settings: Settings) -> None:
     kept_records.write_cards(settings)
     kept_records.import_some(settings)
     kept_records.prune_two(settings)
+    kept_records.measure_and_reproduce(settings)
+    kept_records.ask_people(settings)
     sequence_pending(settings, signer)
     checkpoints.checkpoint(settings, signer)
 

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Table, insert, select
 
 from aiinfra_core import artifact_store, canonical_json, database, evaluating, jobs, promoting, registering
 from aiinfra_core.audit_log.append import append, event
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
+from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.domain.trust import Purpose, Trust, TrustedKey
@@ -31,6 +33,7 @@ from aiinfra_core.keys import loaded_signer
 from aiinfra_core.registry import attestations, promotions
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.local import LocalSigner, from_base64
+from aiinfra_core.tables import approval_withdrawals, approvals
 from aiinfra_core.tables import attestations as attestations_table
 from aiinfra_core.trusting import changing
 from tests.simulators import tampering
@@ -48,7 +51,7 @@ class Known:
     settings: Settings
 
 
-SIGNED_HERE = (Purpose.ARTIFACT, Purpose.EVALUATION, Purpose.PROMOTION, Purpose.AUDIT)
+SIGNED_HERE = (Purpose.ARTIFACT, Purpose.EVALUATION, Purpose.PROMOTION, Purpose.AUDIT, Purpose.VOUCHING)
 ROOT_KEY, TARGETS_KEY = (from_base64(b64encode(bytes([seed]) * 32).decode()) for seed in (1, 2))
 
 
@@ -110,35 +113,65 @@ def promoted_with(settings: Settings, artifact: Artifact, approvers: dict[str, L
 
 def approve(
     settings: Settings, artifact: Artifact, promotion_id: UUID, approver: str, signer: LocalSigner, changes: dict[str, object]
-) -> None:
-    """Record somebody's signed approval of a promotion with its event."""
+) -> str:
+    """Record somebody's signed approval of a promotion with its event, whatever it is worth; return its digest."""
     with database.transaction(settings) as tx:
         promotion = promotions.get(tx, promotion_id)
-        at = datetime.now(UTC)
-        said = {
-            "promotion_id": promotion_id,
-            "model": artifact.model,
-            "environment": promotion.environment,
-            "subject": subject_of(artifact),
-            "manifest": promotion.manifest,
-            "approver": approver,
-            "approved_at": at,
-            "expires_at": at + timedelta(hours=1),
-        }
-        statement = attest(confirmations.approval(**{**said, **changes}), signer)  # type: ignore[arg-type]
-        row = attestations.row_of(statement, at)
-        tx.execute(insert(attestations_table), row)
-        append(
-            tx,
-            event(
-                "promotion.approval",
-                at=at,
-                actor=approver,
-                request_id=f"approve:{uuid4()}",
-                subject=str(promotion_id),
-                rows={"attestations": row},
-            ),
-        )
+    at = datetime.now(UTC)
+    said: dict[str, Any] = {
+        "promotion_id": promotion_id,
+        "model": artifact.model,
+        "environment": promotion.environment,
+        "subject": subject_of(artifact),
+        "manifest": promotion.manifest,
+        "approver": approver,
+        "approved_at": at,
+        "expires_at": at + timedelta(hours=1),
+        **changes,
+    }
+    build = confirmations.vouched_approval if "issuer" in said else confirmations.approval
+    row = {
+        "id": uuid4(),
+        "promotion_id": promotion_id,
+        "manifest": promotion.manifest,
+        "approver": said["approver"],
+        "means": "identity" if "issuer" in said else "key",
+        "roles": canonical_json.dumps(sorted(said.get("roles", ()))).decode(),
+        "comment": None,
+        "expires_at": said["expires_at"],
+        "created_at": said["approved_at"],
+    }
+    return _tell(settings, "approval.given", approvals, row, attest(build(**said), signer))
+
+
+def take_back(settings: Settings, artifact: Artifact, promotion_id: UUID, approval: str, by: str, signer: LocalSigner) -> None:
+    """Record the withdrawal of an approval with its event, also where the service would refuse it."""
+    with database.transaction(settings) as tx:
+        promotion = promotions.get(tx, promotion_id)
+        approval_id = tx.execute(select(approvals.c.id).where(approvals.c.attestation == approval)).scalar_one()
+    payload = confirmations.withdrawal(
+        approval=approval,
+        promotion_id=promotion_id,
+        model=artifact.model,
+        environment=promotion.environment,
+        subject=subject_of(artifact),
+        manifest=promotion.manifest or "",
+        withdrawn_by=by,
+        withdrawn_at=(at := datetime.now(UTC)),
+    )
+    row = {"approval_id": approval_id, "reason": None, "withdrawn_by": by, "created_at": at}
+    _tell(settings, "approval.withdrawn", approval_withdrawals, row, attest(payload, signer))
+
+
+def _tell(settings: Settings, event_type: str, table: Table, row: dict[str, Any], statement: Attestation) -> str:
+    at, row = datetime.now(UTC), {**row, "attestation": statement.digest}
+    with database.transaction(settings) as tx:
+        kept = attestations.row_of(statement, at)
+        tx.execute(insert(attestations_table), kept)
+        tx.execute(insert(table), row)
+        rows = {"attestations": kept, table.name: row}
+        append(tx, event(event_type, at=at, actor="somebody", request_id=f"approve:{uuid4()}", subject=statement.digest, rows=rows))
+    return statement.digest
 
 
 def exported(settings: Settings, reference: str, folder: Path, **options: object) -> Path:

@@ -51,7 +51,7 @@ def ask(settings: Settings, artifact: str, environment: str, quality: float | No
 
 
 def live(settings: Settings, code_ref: str) -> None:
-    """Train, fail, register, evaluate, promote, write cards, import and prune: every kind of row, and every kind of move of them."""
+    """Train, fail, register, evaluate, reproduce, promote, agree, write cards, import and prune: every kind of row and of its moves."""
     for seed in (1, 2, 3):
         spec = factories.training_spec(code_ref, seed=seed)
         job = jobs.train(settings, spec, requested_by="tess", on_output=lambda _: None)
@@ -65,6 +65,8 @@ def live(settings: Settings, code_ref: str) -> None:
     kept_records.write_cards(settings)
     kept_records.import_some(settings)
     kept_records.prune_two(settings)
+    kept_records.measure_and_reproduce(settings)
+    kept_records.ask_people(settings)
 
 
 def publish(settings: Settings) -> bytes:

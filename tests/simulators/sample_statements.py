@@ -7,7 +7,7 @@ from uuid import UUID
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import DigestKind, EvaluationKind
 from aiinfra_core.domain.training import DatasetRef, TrainingSpec
-from aiinfra_core.evidence import confirmations, statements
+from aiinfra_core.evidence import confirmations, custody, statements
 from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.statement import Subject
 
@@ -118,6 +118,54 @@ def approval(**changes: Any) -> bytes:
     return confirmations.approval(**{**fields, **changes})
 
 
+def vouched_approval(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "promotion_id": ID,
+        "model": "rainfall",
+        "environment": "prod",
+        "subject": SUBJECT,
+        "manifest": HEX,
+        "approver": "lin",
+        "approved_at": MOMENT,
+        "expires_at": MOMENT + timedelta(days=1),
+        "roles": ["security", "ml-lead"],
+        "issuer": "https://login.example",
+    }
+    return confirmations.vouched_approval(**{**fields, **changes})
+
+
+def withdrawal(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "approval": HEX,
+        "promotion_id": ID,
+        "model": "rainfall",
+        "environment": "prod",
+        "subject": SUBJECT,
+        "manifest": HEX,
+        "withdrawn_by": "grace",
+        "withdrawn_at": MOMENT,
+    }
+    return confirmations.withdrawal(**{**fields, **changes})
+
+
+def vouched_withdrawal(**changes: Any) -> bytes:
+    return withdrawal(**{"issuer": "https://login.example", **changes})
+
+
+def scan(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "artifact_id": ID,
+        "model": "rainfall",
+        "subject": SUBJECT,
+        "scanner": "picklescan 1.0.4",
+        "verdict": "safe",
+        "findings_digest": HEX,
+        "scanned_by": "ada",
+        "scanned_at": MOMENT,
+    }
+    return confirmations.scan(**{**fields, **changes})
+
+
 def export(**changes: Any) -> bytes:
     fields: dict[str, Any] = {
         "artifact_id": ID,
@@ -131,7 +179,7 @@ def export(**changes: Any) -> bytes:
         "exported_by": "ada",
         "exported_at": MOMENT,
     }
-    return confirmations.export(**{**fields, **changes})
+    return custody.export(**{**fields, **changes})
 
 
 DOCUMENT = '{"id":"old"}'
@@ -148,7 +196,7 @@ def imported(**changes: Any) -> bytes:
         "imported_by": "ada",
         "imported_at": MOMENT,
     }
-    return confirmations.imported(**{**fields, **changes})
+    return custody.imported(**{**fields, **changes})
 
 
 def tombstone(**changes: Any) -> bytes:
@@ -163,4 +211,4 @@ def tombstone(**changes: Any) -> bytes:
         "pruned_by": "ada",
         "pruned_at": MOMENT,
     }
-    return confirmations.tombstone(**{**fields, **changes})
+    return custody.tombstone(**{**fields, **changes})

@@ -2,6 +2,7 @@
 
 from itertools import permutations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,3 +22,22 @@ def test_as_few_places_stay_empty_as_can_be(owners: dict[str, frozenset[str]], t
     missing = missing_roles(owners, threshold)
     assert len(places) - len(missing) == most
     assert all(missing.count(role) <= threshold[role] for role in missing)
+
+
+@pytest.mark.parametrize(
+    ("owners", "threshold", "missing"),
+    [
+        ({"a": "x"}, {"x": 1}, []),
+        ({"a": "x"}, {"x": 2}, ["x"]),
+        ({"a": "xy", "b": "x"}, {"x": 1, "y": 1}, []),
+        ({"a": "xy"}, {"x": 1, "y": 1}, ["y"]),
+        ({"a": "xyz", "b": "xy", "c": "x"}, {"x": 1, "y": 1, "z": 1}, []),
+        ({"a": "x", "b": "x"}, {"x": 1, "y": 1}, ["y"]),
+        ({}, {"x": 1}, ["x"]),
+        ({}, {}, []),
+    ],
+)
+def test_each_owner_fills_one_place_and_as_many_are_filled_as_can_be(
+    owners: dict[str, str], threshold: dict[str, int], missing: list[str]
+) -> None:
+    assert missing_roles({name: frozenset(roles) for name, roles in owners.items()}, threshold) == missing

@@ -29,7 +29,11 @@ from tests.simulators.sample_statements import (
     promotion,
     registration,
     reproduction,
+    scan,
     tombstone,
+    vouched_approval,
+    vouched_withdrawal,
+    withdrawal,
 )
 
 OTHER = "cd" * 32
@@ -72,6 +76,48 @@ def test_an_approval_is_stated_in_full() -> None:
         "approvedAt": WRITTEN,
         "expiresAt": WRITTEN.replace("03-01", "03-02"),
     }
+
+
+def test_a_vouched_approval_also_says_who_named_the_approver_and_with_which_roles() -> None:
+    assert json.loads(vouched_approval())["predicateType"] == "urn:ai-infra:attestation:vouched-approval:v1"
+    assert claim(vouched_approval()) == claim(approval()) | {
+        "approver": "lin",
+        "roles": ["ml-lead", "security"],
+        "issuer": "https://login.example",
+    }
+
+
+def test_a_withdrawal_is_stated_in_full_with_who_named_those_who_have_no_key() -> None:
+    assert json.loads(withdrawal())["predicateType"] == "urn:ai-infra:attestation:withdrawal:v1"
+    assert claim(withdrawal()) == {
+        "approval": HEX,
+        "promotionId": str(ID),
+        "model": "rainfall",
+        "environment": "prod",
+        "manifest": HEX,
+        "withdrawnBy": "grace",
+        "withdrawnAt": WRITTEN,
+    }
+    assert json.loads(vouched_withdrawal())["predicateType"] == "urn:ai-infra:attestation:vouched-withdrawal:v1"
+    assert claim(vouched_withdrawal()) == claim(withdrawal()) | {"issuer": "https://login.example"}
+
+
+def test_a_scan_is_stated_in_full() -> None:
+    assert json.loads(scan())["predicateType"] == "urn:ai-infra:attestation:scan:v1"
+    assert claim(scan()) == {
+        "artifactId": str(ID),
+        "model": "rainfall",
+        "scanner": "picklescan 1.0.4",
+        "verdict": "safe",
+        "findingsDigest": HEX,
+        "scannedBy": "ada",
+        "scannedAt": WRITTEN,
+    }
+
+
+def test_only_an_evaluation_that_was_run_names_what_was_run() -> None:
+    assert claim(evaluation(spec_digest=HEX)) == claim(evaluation()) | {"specDigest": HEX}
+    assert "specDigest" not in claim(evaluation())
 
 
 def test_an_export_is_stated_in_full() -> None:
@@ -149,6 +195,13 @@ def test_a_rollback_is_a_promotion_that_says_so() -> None:
         (approval, {"expires_at": MOMENT - timedelta(microseconds=1)}),
         (approval, {"approved_at": MOMENT.replace(tzinfo=None)}),
         (approval, {"manifest": None}),
+        (vouched_approval, {"expires_at": MOMENT - timedelta(microseconds=1)}),
+        (vouched_approval, {"issuer": None}),
+        (withdrawal, {"approval": "nope"}),
+        (withdrawal, {"withdrawn_at": MOMENT.replace(tzinfo=None)}),
+        (scan, {"verdict": "fine"}),
+        (scan, {"findings_digest": None}),
+        (scan, {"scanner": "x" * 5000}),
         (export, {"current": None}),
         (export, {"environment": None}),
         (export, {"current": (0, HEX)}),
@@ -212,6 +265,9 @@ def all_with(model: str, actor: str, environment: str, origin: str, subject: Sub
         evaluation(model=model, recorded_by=actor, subject=subject),
         reproduction(model=model, reproduced_by=actor, subject=subject),
         approval(model=model, approver=actor, environment=environment, subject=subject),
+        vouched_approval(model=model, approver=actor, environment=environment, subject=subject, issuer="i" * 500),
+        vouched_withdrawal(model=model, withdrawn_by=actor, environment=environment, subject=subject, issuer="i" * 500),
+        scan(model=model, scanned_by=actor, scanner=actor, subject=subject),
         export(model=model, exported_by=actor, environment=environment, head=Checkpoint(origin, 2**53 - 1, bytes(32)), subject=subject),
         promotion(
             model=model,

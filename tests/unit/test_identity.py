@@ -51,6 +51,34 @@ def test_a_role_in_some_environment_is_counted_for_that_role_alone(held: frozens
         assert Identity("somebody", held).may_somewhere(role) is expected
 
 
+@pytest.mark.parametrize(
+    ("held", "counts_as"),
+    [
+        (("approver:prod",), ("approver",)),
+        (("approver:*",), ("approver",)),
+        (("approver:prod:security",), ("security",)),
+        (("approver:prod:security", "approver:*:ml-lead", "approver:staging:docs", "promoter:prod"), ("ml-lead", "security")),
+        (("admin",), None),
+        (("admin", "approver:prod:security"), ("security",)),
+        (("approver:staging", "promoter:prod", "viewer"), None),
+        (("approver",), None),
+        ((), None),
+    ],
+)
+def test_an_approval_counts_for_the_roles_somebody_has_in_that_environment(
+    held: tuple[str, ...], counts_as: tuple[str, ...] | None
+) -> None:
+    if counts_as is not None:
+        assert holder(*held).approves_as("prod", ["docs"]) == counts_as
+        return
+    with pytest.raises(Forbidden, match="no role approver:prod"):
+        holder(*held).approves_as("prod", ["docs"])
+
+
+def test_with_the_debug_token_a_developer_plays_everybody_who_is_asked_for() -> None:
+    assert debug_token.identity(DEBUGGING, b"dev", None).approves_as("prod", ["docs"]) == ("approver", "docs")
+
+
 def test_a_word_that_only_looks_like_a_role_allows_nothing() -> None:
     strange = holder("admin:prod", "trainer:prod", "promoterx:prod")
     assert not strange.may("admin", "trainer", "promoter")
@@ -120,6 +148,11 @@ def test_roles_are_added_up_over_names_groups_and_anyone() -> None:
         ('{"group:ml": ["promoter:"]}', "the role 'promoter:'"),
         ('{"group:ml": ["trainer:prod"]}', "the role 'trainer:prod'"),
         ('{"group:ml": ["promoter:qa"]}', "environments are staging, prod"),
+        ('{"group:ml": ["promoter:prod:security"]}', "the role 'promoter:prod:security'"),
+        ('{"group:ml": ["approver:prod:"]}', r"approver:ENVIRONMENT\[:ROLE\]"),
+        ('{"group:ml": ["approver:prod:Security"]}', "the role 'approver:prod:Security'"),
+        ('{"group:ml": ["approver:prod:security:x"]}', "the role 'approver:prod:security:x'"),
+        ('{"group:ml": ["approver:qa:security"]}', "environments are staging, prod"),
     ],
 )
 def test_a_setting_that_gives_roles_wrongly_is_refused_at_the_start(wrong: str, told: str) -> None:
@@ -128,7 +161,7 @@ def test_a_setting_that_gives_roles_wrongly_is_refused_at_the_start(wrong: str, 
 
 
 def test_every_role_there_is_can_be_given() -> None:
-    every = [*EVERYWHERE, *IN_ONE]
+    every = [*EVERYWHERE, *IN_ONE, "approver:prod:security", "approver:*:ml-lead"]
     assert given_roles(group__all=every)["group:all"] == set(every)
 
 
@@ -192,7 +225,7 @@ DEBUGGING = Settings(allow_debug_token=True, debug_token=DEV)
 
 
 def test_the_debug_token_makes_an_admin_who_may_have_a_name() -> None:
-    assert debug_token.identity(DEBUGGING, b"dev", None) == Identity("debug", frozenset({"admin"}))
+    assert debug_token.identity(DEBUGGING, b"dev", None) == Identity("debug", frozenset({"admin"}), "debug-token")
     assert debug_token.identity(DEBUGGING, b"dev", b"alice").actor == "debug:alice"
 
 

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from aiinfra_core import canonical_json
-from aiinfra_core.checksums import sha256_hex
-from aiinfra_core.domain.promotion import Decision
+from aiinfra_core.domain.promotion import Decision, Stage
 from aiinfra_core.errors import Misconfigured
 from aiinfra_core.evidence import claims
-from aiinfra_core.policy import gate, local
+from aiinfra_core.policy import files, gate, local
 from aiinfra_core.policy.question import Question
 from aiinfra_core.settings import Settings
 
@@ -29,6 +28,13 @@ def question(evaluation: dict[str, Any]) -> Question:
         evaluation=evaluation,
         promotion_id=UUID(int=2),
     )
+
+
+def decided(evaluation: dict[str, Any] | None, minimum: float = 0.8) -> Decision:
+    settings = Settings.model_validate({"home": "/nowhere", "min_promo_score": minimum})
+    policy = files.load(settings, "prod", "rainfall")
+    inputs = {"evaluation": evaluation and {"metrics": evaluation}, "parameters": policy.parameters}
+    return local.decide(policy, inputs, Stage.REQUEST, 10)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +69,7 @@ def question(evaluation: dict[str, Any]) -> Question:
     ],
 )
 def test_only_a_finite_number_that_reaches_the_minimum_is_a_yes(quality: Any, allowed: bool) -> None:
-    decision = local.decide(question({"quality": quality}), 0.8)
+    decision = decided({"quality": quality})
     assert decision.allowed is allowed
     assert decision.policy_id == ("sentinel-allow" if allowed else "sentinel-low-quality")
     assert decision.decision == ("allow" if allowed else "deny")
@@ -79,30 +85,39 @@ def test_a_score_that_is_no_number_cannot_even_be_asked_about(value: float) -> N
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_the_rule_itself_refuses_what_is_not_finite(value: float) -> None:
-    unchecked = question({}).model_copy(update={"evaluation": {"quality": value}})
-    assert not local.decide(unchecked, 0.8).allowed
+    decision = decided({"quality": value})
+    assert (decision.allowed, decision.rule_id, "not finite" in decision.reason) == (False, "quality-is-a-number", True)
 
 
-def test_a_missing_score_is_a_no() -> None:
-    decision = local.decide(question({"accuracy": "0.99"}), 0.8)
+@pytest.mark.parametrize("evaluation", [{"accuracy": "0.99"}, None])
+def test_a_missing_score_is_a_no(evaluation: dict[str, Any] | None) -> None:
+    decision = decided(evaluation)
     assert not decision.allowed
     assert decision.reason == "The evaluation has no quality score; at least 0.8 is required."
 
 
 def test_the_reason_states_the_score_and_the_minimum() -> None:
-    assert local.decide(question({"quality": 0.8641}), 0.8).reason == "The quality score 0.8641 is at least the required 0.8."
-    assert local.decide(question({"quality": 0.5}), 0.8).reason == "The quality score 0.5 is below the required 0.8."
+    assert decided({"quality": 0.8641}).reason == "The quality score 0.8641 is at least the required 0.8."
+    assert decided({"quality": 0.5}).reason == "The quality score 0.5 is below the required 0.8."
+    assert decided({"quality": "NaN"}).reason == "The quality score 'NaN' is not a finite number; at least 0.8 is required."
+
+
+def test_the_answer_holds_every_rule_with_what_it_looked_at() -> None:
+    decision = decided({"quality": 0.5})
+    assert decision.rule_id == "quality"
+    assert decision.answer is not None
+    assert [(rule["id"], rule["verdict"]) for rule in decision.answer["rules"]] == [("quality-is-a-number", "yes"), ("quality", "no")]
+    assert decision.answer["rules"][1]["used"] == {"evaluation.metrics.quality": 0.5, "parameters.minimum_quality": 0.8}
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
 def test_the_rule_is_the_comparison_for_every_number(quality: float, minimum: float) -> None:
-    assert local.decide(question({"quality": quality}), minimum).allowed == (quality >= minimum)
+    assert decided({"quality": quality}, minimum).allowed == (quality >= minimum)
 
 
 def test_the_policy_digest_changes_with_the_minimum_only() -> None:
-    rule = b'{"minimum":"0.8","rule":"evaluation.quality >= minimum"}'
-    assert local.policy_digest(0.8) == sha256_hex(rule) == local.decide(question({}), 0.8).policy_digest
-    assert local.policy_digest(1) == local.policy_digest(1.0) != local.policy_digest(0.8)
+    digests = [decided({"quality": 0.9}, minimum).policy_digest for minimum in (1, 1.0, 0.8)]
+    assert digests[0] == digests[1] != digests[2] == decided(None).policy_digest
 
 
 def test_sentinelnet_is_asked_with_exactly_these_fields() -> None:
@@ -131,17 +146,11 @@ def test_every_question_can_be_written(evaluation: dict[str, str]) -> None:
     assert canonical_json.loads(canonical_json.dumps(question(evaluation).body()))
 
 
-def test_without_a_url_the_local_rule_decides_with_the_minimum_of_the_settings() -> None:
-    settings = Settings.model_validate({"home": "/nowhere", "min_promo_score": 0.5})
-    assert gate.decide(settings, question({"quality": 0.6})).allowed
-    assert not gate.decide(settings, question({"quality": 0.4})).allowed
-
-
 @pytest.mark.parametrize("url", ["sentinel.example", "ftp://sentinel.example", "http://", "http://user:pw@sentinel.example", ""])
 def test_a_gate_without_a_usable_url_is_named_to_the_operator(url: str) -> None:
     settings = Settings.model_validate({"home": "/nowhere", "sentinel_url": url})
     with pytest.raises(Misconfigured, match="AI_INFRA_SENTINEL_URL"):
-        gate.decide(settings, question({"quality": 0.9}))
+        gate.ask_sentinelnet(settings, question({"quality": 0.9}))
 
 
 def test_a_policy_has_a_name_that_is_a_uri() -> None:

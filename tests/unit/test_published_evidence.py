@@ -13,7 +13,7 @@ from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import checkpoint, dsse, entry, log_proof, predicates, statement
 from aiinfra_core.signing.public_key import PublicKey, parse
 from scripts.evidence_docs.examples import BYTES, ORIGIN, SEED_B64, SIGNER, examples
-from scripts.evidence_docs.schemas import schemas
+from scripts.evidence_docs.schemas import named, schemas
 from tests.unit.test_statement_parsing import ALL, REFUSED, changed
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +25,7 @@ AGAIN = "run python -m scripts.evidence_docs, and look at what changed"
 
 @cache
 def validator(predicate_type: str) -> Draft202012Validator:
-    name = predicates.SHAPES[predicate_type].__name__.lower()
-    schema = json.loads((ROOT / "docs/schemas" / f"{name}.schema.json").read_bytes())
+    schema = json.loads((ROOT / "docs/schemas" / f"{named(predicates.SHAPES[predicate_type])}.schema.json").read_bytes())
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema)
 
@@ -48,7 +47,7 @@ def test_the_published_examples_are_what_the_code_signs() -> None:
 
 
 def test_every_kind_of_statement_has_a_schema_and_an_example() -> None:
-    assert set(schemas()) == {f"{shape.__name__.lower()}.schema.json" for shape in predicates.SHAPES.values()}
+    assert set(schemas()) == {f"{named(shape)}.schema.json" for shape in predicates.SHAPES.values()}
     assert {statement.parse(payload_of(path)).predicate_type for path in ENVELOPES} == set(predicates.SHAPES)
 
 
@@ -80,7 +79,7 @@ def test_the_published_entry_is_in_the_published_log() -> None:
     files = contents(EXAMPLES)
     proof = log_proof.parse(files["entry.tlog-proof"])
     head, key = checkpoint.open_checkpoint(proof.checkpoint, ORIGIN, [KEY])
-    assert (proof.checkpoint, key, head.size) == (files["checkpoint"], KEY, 7)
+    assert (proof.checkpoint, key, head.size) == (files["checkpoint"], KEY, 9)
     log_proof.verify(proof, files["entry.json"], head)
     row = entry.read_leaf(files["entry.json"])
     entry.check(row)
@@ -102,7 +101,8 @@ def test_the_examples_tell_one_linked_story() -> None:
         (2, told["promotion"].digest, False),
         (3, told["next-promotion"].digest, True),
     ]
-    assert claims["approval"]["manifest"] == told["promotion"].digest
+    assert claims["approval"]["manifest"] == claims["vouched-approval"]["manifest"] == told["promotion"].digest
+    assert claims["withdrawal"]["manifest"] == claims["vouched-withdrawal"]["manifest"] == told["next-promotion"].digest
     assert claims["export"]["current"] == {"sequence": 3, "manifest": told["rollback"].digest}
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from aiinfra_core.http_api import server
 from aiinfra_core.http_api.routes import health

@@ -1,7 +1,7 @@
 """Changing a trust root in memory: whatever is done to it, it opens again and says the same; what must not be done is refused."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from aiinfra_core.domain.trust import Compromise, Purpose, Trust
 from aiinfra_core.errors import BadInput, Conflict, NotFound, Unavailable
-from aiinfra_core.evidence import root_editing, trust_editing
+from aiinfra_core.evidence import root_editing, trust, trust_editing
 from aiinfra_core.evidence.root_editing import RootPlan
 from aiinfra_core.evidence.trust_root import open_trust_root
 from aiinfra_core.signing.public_key import PublicKey
@@ -176,6 +176,31 @@ def test_a_key_is_named_by_its_signer_or_the_beginning_of_its_keyid_if_that_is_t
 def test_a_threshold_that_is_none_is_refused(environment: str, roles: dict[str, int]) -> None:
     with pytest.raises(BadInput):
         trust_editing.with_threshold(trust_of(), environment, roles)
+
+
+def test_a_threshold_may_begin_at_a_time_and_another_one_has_its_own_beginning() -> None:
+    begin = datetime(2026, 5, 1, tzinfo=UTC)
+    asked = trust_editing.with_threshold(trust_of(), "prod", {"security": 1}, begin)
+    both = trust_editing.with_threshold(asked, "staging", {"ml-lead": 1})
+    assert both.thresholds_since == {"prod": begin}
+    assert trust.threshold(both, "prod", begin - timedelta(microseconds=1)) == {}
+    assert trust.threshold(both, "prod", begin) == {"security": 1}
+    assert trust.threshold(both, "staging", datetime.min.replace(tzinfo=UTC)) == {"ml-lead": 1}
+    assert trust.threshold(both, "canary", begin) == {}
+    assert trust_editing.with_threshold(both, "prod", {"security": 1}).thresholds_since is None
+    assert trust_editing.with_threshold(both, "prod", {}).thresholds_since is None
+
+
+def test_what_asks_for_nobody_has_no_beginning() -> None:
+    with pytest.raises(BadInput, match="has no beginning"):
+        trust_editing.with_threshold(trust_of(), "prod", {}, datetime(2026, 5, 1, tzinfo=UTC))
+    with pytest.raises(BadInput, match="asks for nobody"):
+        trust.check(trust_of().model_copy(update={"thresholds_since": {"prod": datetime(2026, 5, 1, tzinfo=UTC)}}))
+
+
+def test_a_trust_without_beginnings_is_written_as_before() -> None:
+    asked = trust_editing.with_threshold(trust_of(), "prod", {"security": 1})
+    assert "thresholdsSince" not in asked.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def test_no_roles_are_no_threshold() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import dsse, statement
-from aiinfra_core.evidence.predicates import PURPOSES, Approval, Promotion
-from aiinfra_core.evidence.statement import Statement
+from aiinfra_core.evidence.kept_rows import differences
+from aiinfra_core.evidence.predicates import PURPOSES
 from aiinfra_core.evidence.trust import keys_for, listed
 
 
@@ -30,9 +30,19 @@ def problems(row: Mapping[str, Any], envelope: bytes | None, trust: Trust, index
         if changed := [name for name, value in copied.items() if row[name] != value]:
             yield f"{', '.join(changed)} is not what its envelope says"
         purpose, moment = PURPOSES[claim.predicate_type], at or datetime.now(UTC)
-        dsse.open_envelope(envelope or b"", keys_for(trust, purpose, at=moment, index=index, environment=_environment(claim)))
+        dsse.open_envelope(envelope or b"", keys_for(trust, purpose, at=moment, index=index, environment=statement.environment_of(claim)))
     except EvidenceBroken as error:
         yield f"its envelope does not verify: {error}"
+
+
+def said_problems(row: Mapping[str, Any], envelope: bytes | None) -> Iterator[str]:
+    """Yield what is wrong with a row that says the same as the envelope it names."""
+    try:
+        claim = statement.parse(dsse.parse(envelope or b"").payload)
+    except EvidenceBroken:
+        return  # said where the envelope stands
+    if changed := differences(row, claim.predicate):
+        yield f"{', '.join(changed)} is not what its envelope says"
 
 
 def copy_problems(row: Mapping[str, Any], envelope: bytes | None, signer_id: str | None) -> Iterator[str]:
@@ -44,12 +54,3 @@ def copy_problems(row: Mapping[str, Any], envelope: bytes | None, signer_id: str
     copied = {"signature": signatures[0].base64 if signatures else None, "signer_id": signer_id}
     if changed := [name for name, value in copied.items() if row[name] != value]:
         yield f"{', '.join(changed)} is not what its envelope says"
-
-
-def _environment(claim: Statement) -> str | None:
-    match claim.predicate:
-        case Promotion(promotion=extension):
-            return extension.environment
-        case Approval(environment=environment):
-            return environment
-    return None

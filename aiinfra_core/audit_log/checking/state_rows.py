@@ -30,8 +30,9 @@ PRIMARY_KEYS: Mapping[str, tuple[str, ...]] = {
 BLOCKS = 256
 BATCH = 500
 _MARSHAL = 2  # the last format in which equal values give equal bytes, whatever else refers to them
-# State table -> the column that names the envelope its `signature` and `signer_id` were copied from.
+# State table -> the column that names the envelope its `signature` and `signer_id` were copied from, or that says the same as the row.
 _SIGNED_BY = {"model_artifacts": "attestation", "model_promotions": "manifest"}
+_SAID_BY = dict.fromkeys(("reproductions", "artifact_scans", "approvals", "approval_withdrawals"), "attestation")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Connection = psycopg.Connection[Any]
@@ -116,7 +117,7 @@ def _reading(table: Table) -> _Reading:
         as_text = isinstance(column.type, (DateTime, ExactJson, Uuid))
         selected.append(sql.SQL("stands.{}::text" if as_text else "stands.{}").format(sql.Identifier(column.name)))
     joined: sql.Composable = sql.SQL("")
-    if signed_by := _SIGNED_BY.get(table.name):
+    if signed_by := (_SIGNED_BY | _SAID_BY).get(table.name):
         selected += [sql.SQL("signed.envelope"), sql.SQL("signed.signer_id")]
         joined = sql.SQL("LEFT JOIN attestations AS signed ON signed.digest = stands.{} ").format(sql.Identifier(signed_by))
     query = sql.SQL("SELECT {} FROM {} AS stands {}WHERE ").format(sql.SQL(", ").join(selected), sql.Identifier(table.name), joined)
@@ -143,7 +144,7 @@ def _as_told(reading: _Reading, row: Sequence[Any]) -> dict[str, Any]:
 
 def _compare(connection: Connection, verified: Verified, trust: Trust, table: Table, where: sql.Composable) -> list[Problem]:
     found, reading = list[Problem](), _reading(table)
-    alone = table is not attestations and table.name not in _SIGNED_BY  # no envelope says the same
+    alone = table is not attestations and table.name not in _SIGNED_BY | _SAID_BY  # no envelope says the same
     with connection.cursor(name="state") as cursor:
         cursor.execute(reading.query + where)
         while rows := cursor.fetchmany(BATCH):
@@ -173,6 +174,8 @@ def _problems(
         yield from envelopes.problems(now, envelope, trust, None if seq is None else seq - 1, times.get(seq or 0))
     elif table.name in _SIGNED_BY:
         yield from envelopes.copy_problems(now, *row[-2:])
+    elif table.name in _SAID_BY:
+        yield from envelopes.said_problems(now, row[-2])
 
 
 def _created(connection: Connection, told: Iterable[_Told]) -> dict[int, datetime]:

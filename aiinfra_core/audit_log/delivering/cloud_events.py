@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from aiinfra_core import canonical_json, outbound
-from aiinfra_core.audit_log.delivering.sinks import Row, Sink, Take
+from aiinfra_core.audit_log.delivering.sinks import LATER, Row, Sink, Take
 from aiinfra_core.errors import BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import entry
 from aiinfra_core.evidence.statement import timestamp
@@ -19,8 +19,6 @@ TYPE_PREFIX = "ai-infra."
 _PART = "audit_sink"
 _PATIENCE = Patience(timeout_seconds=10.0, attempts=1)
 _MOST_REPLY_BYTES = 64 * 1024
-# These are about the door, not about the event: no token, a wrong address, too many at once.
-_LATER = {401, 403, 404, 405, 407, 408, 421, 425, 426, 429}
 
 
 def cloud_event(origin: str, row: Row) -> bytes:
@@ -67,6 +65,6 @@ def _post(sink: Sink, origin: str, headers: Mapping[str, str], row: Row) -> str 
     reply = outbound.post(_PART, sink.address, body, headers=headers, patience=_PATIENCE, max_bytes=_MOST_REPLY_BYTES)
     if 200 <= reply.status < 300:
         return None
-    if 400 <= reply.status < 500 and reply.status not in _LATER:
+    if 400 <= reply.status < 500 and reply.status not in LATER:
         return f"{sink.name} answered HTTP {reply.status}."
     raise Unavailable(_PART, f"{sink.name} answered HTTP {reply.status}; check its address and AI_INFRA_AUDIT_SINK_TOKEN.")

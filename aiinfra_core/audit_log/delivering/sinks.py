@@ -21,6 +21,8 @@ Take = Callable[[Sequence[Row]], Iterator[str | None]]
 It raises `Unavailable` at the first event that may be taken later.
 """
 
+LATER = {401, 403, 404, 405, 407, 408, 421, 425, 426, 429}
+"""Answers about the door, not about the event: no token, a wrong address, too many at once."""
 _LEAST_OF_ID = 8
 
 
@@ -28,13 +30,14 @@ _LEAST_OF_ID = 8
 class Sink:
     """One address; `id` is its hex SHA-256, `name` says where it is without what in it may be secret.
 
-    `archive` is the place of an archive, None for an HTTP sink.
+    `archive` is the place of an archive, None for an HTTP sink; `for_people` is the webhook that is told what people wait for.
     """
 
     address: str = field(repr=False)
     id: str
     name: str
     archive: Location | None
+    for_people: bool = False
 
 
 def configured(settings: Settings) -> list[Sink]:
@@ -49,7 +52,8 @@ def configured(settings: Settings) -> list[Sink]:
         if sink.id in found:
             raise Misconfigured(f"Address {number} of {SETTING} is there twice; name each sink once.")
         found[sink.id] = sink
-    return list(found.values())
+    webhook = of_webhook(settings)
+    return [*found.values(), webhook] if webhook else list(found.values())
 
 
 def named(settings: Settings, text: str) -> Sink:
@@ -72,13 +76,29 @@ def of_archive(place: Location) -> Sink:
     return Sink(place.root, checksums.sha256_hex(place.root.encode()), place.root, place)
 
 
+def of_webhook(settings: Settings) -> Sink | None:
+    """Return the webhook that people are told by, if there is one.
+
+    Raises:
+        Misconfigured: its address is no URL.
+    """
+    if settings.notify_url is None:
+        return None
+    url = outbound.endpoint("AI_INFRA_NOTIFY_URL", settings.notify_url.get_secret_value())
+    return Sink(url, checksums.sha256_hex(f"notify {url}".encode()), f"{_without_path(url)} (notifications)", None, for_people=True)
+
+
 def _sink(settings: Settings, address: str, named: str) -> Sink:
     if not address.startswith(("http://", "https://")):
         return of_archive(artifact_store.location_at(settings, address, named))
     url = outbound.endpoint(named, address)
     parts = urlsplit(url)
-    # A path is often the whole secret of a webhook.
-    name = f"{parts.scheme}://{parts.netloc}{'/…' if parts.path else ''}"
     if settings.audit_sink_token is not None and parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
         raise Misconfigured(f"{named} must be https:// while AI_INFRA_AUDIT_SINK_TOKEN is set; a token does not travel in the clear.")
-    return Sink(url, checksums.sha256_hex(url.encode()), name, None)
+    return Sink(url, checksums.sha256_hex(url.encode()), _without_path(url), None)
+
+
+def _without_path(url: str) -> str:
+    """Return an address without its path, which is often the whole secret of a webhook."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}{'/…' if parts.path else ''}"

@@ -1,26 +1,40 @@
-"""Step 5: as many distinct owners of each role behind a promotion as the trust root asks for. A manifest's own list proves nothing."""
+"""Step 5: as many distinct owners of each role behind a promotion as its manifest, its policy or the trust root asks for.
+
+Whichever of the three asks for more counts. A manifest's own list of approvers proves nothing.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from aiinfra_core.domain.promotion import Part
 from aiinfra_core.errors import EvidenceBroken
-from aiinfra_core.evidence.predicates import Approval
+from aiinfra_core.evidence import trust
+from aiinfra_core.evidence.confirmation_predicates import Approval, VouchedApproval
 from aiinfra_core.evidence.verification.claims import Claim
+from aiinfra_core.evidence.verification.log import Entry
+from aiinfra_core.evidence.verification.people import people_behind
+from aiinfra_core.evidence.verification.policies import document
 from aiinfra_core.evidence.verification.report import Step
 from aiinfra_core.evidence.verification.story import Manifest, Story
 
 
 def check_approvals(story: Story, step: Step) -> None:
     """Check that enough owners agreed to each promotion (5)."""
-    asked = [(manifest, story.trust.thresholds.get(manifest.said.environment, {})) for manifest in story.manifests()]
-    for manifest, threshold in asked:
-        if threshold:
-            with step.at(manifest.claim.place):
-                _check_threshold(story, manifest, threshold)
-    count = sum(1 for _, threshold in asked if threshold)
-    step.found = f"{count} promotions have the approvals their environment asks for"
+    count = 0
+    for manifest in story.manifests():
+        with step.at(manifest.claim.place):
+            needed = _needed(story, manifest)
+            count += bool(needed)
+            if needed:
+                _check_agreed(story, manifest, needed)
+    step.found = f"{count} promotions have the approvals that were asked for"
     if not count:
-        step.does_not_apply("no promotion here needs approvals under this trust root")
+        step.does_not_apply("no promotion here needs approvals under this trust root, its policy or its manifest")
+
+
+def most(*asked: Mapping[str, int]) -> dict[str, int]:
+    """Return role -> how many owners it needs where several ask: of each the most."""
+    return {role: max(one.get(role, 0) for one in asked) for role in sorted({role for one in asked for role in one})}
 
 
 def missing_roles(owners: Mapping[str, frozenset[str]], threshold: Mapping[str, int]) -> list[str]:
@@ -47,37 +61,65 @@ def _fill(place: int, places: Sequence[str], owners: Mapping[str, frozenset[str]
     return False
 
 
-def _check_threshold(story: Story, manifest: Manifest, threshold: Mapping[str, int]) -> None:
+def _needed(story: Story, manifest: Manifest) -> dict[str, int]:
+    policy, applied = document(story, manifest), manifest.applied
+    return most(
+        manifest.said.approvals_required or {},
+        policy.conditions.approvals if policy else {},
+        trust.threshold(story.trust, manifest.said.environment, applied.created_at if applied else story.log.created_at),
+    )
+
+
+def _check_agreed(story: Story, manifest: Manifest, needed: Mapping[str, int]) -> None:
     if manifest.applied is None:
         raise EvidenceBroken("approvals", "no entry here applied it, so nothing tells which approvals were there then.")
+    barred = _barred(story, manifest)
     roles: dict[str, frozenset[str]] = {}
     reasons = []
-    for claim, approval in story.saying(Approval):
-        if approval.manifest == manifest.claim.digest:
-            problem = next(_objections(story, manifest, claim, approval), None)
-            if problem:
-                reasons.append(f"that of {approval.approver[:64]} {problem}")
-                continue
-            for signer in claim.signers:
-                roles[signer.owner] = roles.get(signer.owner, frozenset()) | frozenset(signer.roles)
-    missing = missing_roles(roles, threshold)
+    for claim, approval in story.agreeing(manifest.claim.digest):
+        problem = next(_objections(story, manifest, claim, approval, barred), None)
+        if problem:
+            reasons.append(f"that of {approval.approver[:64]} {problem}")
+            continue
+        roles[approval.approver] = roles.get(approval.approver, frozenset()) | _roles(claim, approval)
+    missing = missing_roles(roles, needed)
     if missing:
         not_counted = f"; {'; '.join(reasons)}" if reasons else ""
         raise EvidenceBroken("approvals", f"it lacks an approval as {', '.join(missing)}; {len(roles)} owners approved{not_counted}.")
 
 
-def _objections(story: Story, manifest: Manifest, claim: Claim, approval: Approval) -> Iterator[str]:
-    said, taken = manifest.said, story.taken_in[claim.digest]
+def _barred(story: Story, manifest: Manifest) -> dict[str, Part]:
+    """Return whose approval the policy does not count, because of who they were in the way of the model."""
+    policy = document(story, manifest)
+    parts = policy.conditions.approver_is_not if policy else ()
+    return {person: part for part in parts for person in people_behind(story, manifest, part)}
+
+
+def _roles(claim: Claim, approval: Approval) -> frozenset[str]:
+    if isinstance(approval, VouchedApproval):
+        return frozenset(approval.roles)
+    return frozenset(role for signer in claim.signers for role in signer.roles)
+
+
+def _objections(story: Story, manifest: Manifest, claim: Claim, approval: Approval, barred: Mapping[str, Part]) -> Iterator[str]:
+    said = manifest.said
     if claim.statement.subject != manifest.claim.statement.subject:
         yield "is about other bytes"
     if (approval.promotion_id, approval.model, approval.environment) != (said.promotion_id, manifest.model, said.environment):
         yield "is about another promotion"
-    if any(signer.owner != approval.approver for signer in claim.signers):
+    if not isinstance(approval, VouchedApproval) and any(signer.owner != approval.approver for signer in claim.signers):
         yield "is signed by another"
-    if said.requested_by in {approval.approver, *(signer.owner for signer in claim.signers)}:
+    if approval.approver == said.requested_by:
         yield "is by whoever asked for the promotion"
-    applied = manifest.applied
-    if applied is None or taken.seq >= applied.seq:
+    if approval.approver in barred:
+        yield f"is by the {barred[approval.approver]}, who must not approve"
+    yield from _untimely(story, manifest.applied, claim, approval)
+
+
+def _untimely(story: Story, applied: Entry | None, claim: Claim, approval: Approval) -> Iterator[str]:
+    if applied is None or story.taken_in[claim.digest].seq >= applied.seq:
         yield "came after the promotion was applied"
     elif not datetime.fromisoformat(approval.approved_at) <= applied.created_at < datetime.fromisoformat(approval.expires_at):
         yield "was not valid when the promotion was applied"
+    elif any(story.taken_in[one.digest].seq < applied.seq for one in story.withdrawing(claim.digest)):
+        yield "was withdrawn before the promotion was applied"

@@ -10,7 +10,8 @@ from aiinfra_core.domain.trust import Trust, TrustedKey
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle, dsse, statement
 from aiinfra_core.evidence.bundle import Bundle
-from aiinfra_core.evidence.predicates import EXPORT, PURPOSES, Approval, Export, Predicate, Promotion
+from aiinfra_core.evidence.confirmation_predicates import Export
+from aiinfra_core.evidence.predicates import EXPORT, PURPOSES, Predicate
 from aiinfra_core.evidence.statement import Statement
 from aiinfra_core.evidence.trust import listed, may_sign
 from aiinfra_core.evidence.verification.report import Step
@@ -106,11 +107,4 @@ def _check_permitted(claim: Claim, signer: TrustedKey, moment: tuple[datetime, i
         return may_sign(signer, purpose, at=datetime.fromisoformat(export.exported_at), index=None, environment=export.environment)
     if moment is None:
         raise EvidenceBroken("key", "no entry of the log took this in, so nothing tells when it was signed.")
-    return may_sign(signer, purpose, at=moment[0], index=moment[1], environment=_environment(claim))
-
-
-def _environment(claim: Claim) -> str | None:
-    promotion, approval = claim.saying(Promotion), claim.saying(Approval)
-    if promotion is not None:
-        return promotion.promotion.environment
-    return approval.environment if approval is not None else None
+    return may_sign(signer, purpose, at=moment[0], index=moment[1], environment=statement.environment_of(claim.statement))

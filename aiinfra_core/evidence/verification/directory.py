@@ -8,7 +8,7 @@ from aiinfra_core.domain.artifact import DigestKind
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import bundle, sigstore_bundle
 from aiinfra_core.evidence.bundle import Bundle
-from aiinfra_core.evidence.predicates import Export
+from aiinfra_core.evidence.confirmation_predicates import Export
 from aiinfra_core.evidence.statement import Subject
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.records import Registered

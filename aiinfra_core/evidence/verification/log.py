@@ -37,6 +37,12 @@ class Entry:
         """Where it stands in the tree, from 0."""
         return self.seq - 1
 
+    @property
+    def rows(self) -> Mapping[str, Row]:
+        """Every row that the event tells of, by its table."""
+        rows = self.event.get("rows")
+        return {name: row for name, row in rows.items() if isinstance(row, dict)} if isinstance(rows, dict) else {}
+
     def row(self, table: str) -> Row:
         """Return the row of a table that the event tells of, empty where it tells of none."""
         rows = self.event.get("rows")

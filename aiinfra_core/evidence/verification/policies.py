@@ -1,6 +1,7 @@
-"""Step 7: the policies that promotions name by digest, and what the gate's recorded answer says about them.
+"""Step 7: the policies that promotions name by digest, what the gates' recorded answers say about them, and their rules judged again.
 
-The one rule of this product's own gate is applied again; a policy of another gate is only shown to be the one that was named.
+The rules of this product's own gate are judged on the inputs that were recorded with its answer, which have to agree with what else is
+proven here (`recorded_inputs`); a policy of another gate is only shown to be the one that was named.
 """
 
 import math
@@ -11,38 +12,75 @@ from typing import Any
 from urllib.parse import quote
 
 from aiinfra_core import canonical_json
+from aiinfra_core.domain.promotion import Stage
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle
 from aiinfra_core.evidence.predicates import Evaluation
-from aiinfra_core.evidence.verification.log import Row
-from aiinfra_core.evidence.verification.records import check_evaluation_digest
+from aiinfra_core.evidence.verification import recorded_inputs
+from aiinfra_core.evidence.verification.log import Entry, Row
+from aiinfra_core.evidence.verification.records import Registered, check_evaluation_digest
 from aiinfra_core.evidence.verification.report import Step
 from aiinfra_core.evidence.verification.story import Manifest, Story
+from aiinfra_core.rules.document import DIGESTED_WITH, Policy
 
 RULE = "evaluation.quality >= minimum"
+LOCAL = "local"
 
 
-def check_policies(story: Story, step: Step) -> None:
+def check_policies(story: Story, registered: Mapping[str, Registered], step: Step) -> None:
     """Check the policy behind each promotion (7)."""
-    named, again = set(), 0
+    named, again = set[str](), 0
     for manifest in story.manifests():
         with step.at(manifest.claim.place):
-            _check_decision(manifest)
-            if manifest.predicate.policy.digest is not None:
-                named.add(manifest.predicate.policy.digest.sha256)
-                again += _check_policy(story, manifest, manifest.predicate.policy.digest.sha256)
+            named |= {policy.sha256} if (policy := manifest.predicate.policy.digest) else set()
+            named |= {str(_decision(story, entry).get("policyDigest")) for entry in story.answers(manifest.said.promotion_id)}
+            _check_decision(story, manifest)
+            _check_answers(story, manifest)
+            again += policy is not None and _check_policy(story, manifest, policy.sha256, registered)
     for digest in story.files.below("policies").keys() - named:
         step.add(bundle.policy_name(digest), "No promotion here names it.")
-    step.found = f"each policy is here as named ({len(named)}); the rule was applied again (promotions: {again})"
+    step.found = f"each policy is here as named ({len(named)}); its rules were judged again (promotions: {again})"
     if not named:
         step.does_not_apply("no promotion here names its policy by digest")
 
 
-def _check_decision(manifest: Manifest) -> None:
+def document(story: Story, manifest: Manifest) -> Policy | None:
+    """Return the policy a manifest names by digest; None where it names none, or another gate's.
+
+    Raises:
+        EvidenceBroken: at `policy`; it is missing, or is no policy.
+    """
+    policy = manifest.predicate.policy.digest
+    return None if policy is None else _read(story, policy.sha256)
+
+
+def _read(story: Story, digest: str) -> Policy | None:
+    read = canonical_json.loads(_bytes(story, digest), what="The policy")
+    if not isinstance(read, dict) or read.get("format") != DIGESTED_WITH:
+        return None
+    try:
+        policy = Policy.model_validate(read)
+    except ValueError:
+        raise EvidenceBroken("policy", f"{bundle.policy_name(digest)} is none that this version can judge by.") from None
+    if policy.digest() != digest:
+        raise EvidenceBroken("policy", f"{bundle.policy_name(digest)} is not written as policies are.")
+    return policy
+
+
+def _bytes(story: Story, digest: str) -> bytes:
+    name = bundle.policy_name(digest)
+    data = story.files.files.get(name)
+    if data is None or sha256(data).hexdigest() != digest:
+        raise EvidenceBroken("policy", f"{name} is missing or has another digest.")
+    return data
+
+
+def _check_decision(story: Story, manifest: Manifest) -> None:
     row: Row = manifest.applied.row("model_promotions") if manifest.applied else {}
-    if not isinstance(row.get("decision"), str):
-        return  # over 4 KB a row holds it by digest; the manifest is what was signed after it
-    decision = canonical_json.loads(row["decision"], what="The decision")
+    told = story.value(row.get("decision"))
+    if told is None:
+        return  # earlier versions exported none over 4 KB; the manifest is what was signed after it
+    decision = canonical_json.loads(told, what="The decision")
     policy, named = manifest.predicate.policy, decision.get("policyDigest")
     if decision.get("allowed") is not True:
         raise EvidenceBroken("policy", "the gate's recorded answer is not a yes.")
@@ -52,14 +90,57 @@ def _check_decision(manifest: Manifest) -> None:
         raise EvidenceBroken("policy", "the gate's recorded answer has another policy digest than the manifest.")
 
 
-def _check_policy(story: Story, manifest: Manifest, digest: str) -> bool:
-    """Check one policy and return whether its rule could be applied again."""
-    name = bundle.policy_name(digest)
-    data = story.files.files.get(name)
-    if data is None or sha256(data).hexdigest() != digest:
-        raise EvidenceBroken("policy", f"{name} is missing or has another digest.")
-    minimum = _minimum(data)
-    return minimum is not None and _applies_again(story, manifest, minimum)
+def _check_answers(story: Story, manifest: Manifest) -> None:
+    """Check that no gate said no, whichever the manifest names."""
+    for entry in story.answers(manifest.said.promotion_id):
+        if entry.row("policy_decisions").get("allowed") is not True:
+            raise EvidenceBroken("policy", f"{entry.place} holds a no to it.")
+
+
+def _check_policy(story: Story, manifest: Manifest, digest: str, registered: Mapping[str, Registered]) -> bool:
+    """Check one policy and return whether its rules could be judged again."""
+    if _read(story, digest) is None:
+        minimum = _minimum(_bytes(story, digest))
+        return minimum is not None and _applies_again(story, manifest, minimum)
+    _judge_again(story, manifest, registered, Stage.REQUEST, digest)
+    if manifest.said.approvals_required:  # whoever waited for people was judged again then, by what the policy was by then
+        _judge_again(story, manifest, registered, Stage.APPLY)
+    return True
+
+
+def _judge_again(story: Story, manifest: Manifest, registered: Mapping[str, Registered], stage: Stage, digest: str | None = None) -> None:
+    from aiinfra_core.rules import judging  # its engine takes a while to load: only where there is something to judge
+
+    entry, inputs = _asked(story, manifest, stage)
+    by = str(_decision(story, entry).get("policyDigest"))
+    policy = _read(story, by)
+    if policy is None or by != (digest or by):
+        raise EvidenceBroken("policy", f"{entry.place} holds an answer by another policy than the manifest names.")
+    if inputs.get("stage") != stage.value or inputs.get("parameters", policy.parameters) != policy.parameters:
+        raise EvidenceBroken("policy", f"{entry.place} holds inputs of another stage, or other parameters than the policy's.")
+    recorded_inputs.check(story, manifest, registered, entry, inputs)
+    for outcome in judging.judge(policy, inputs, stage):
+        if outcome.verdict != "yes":
+            raise EvidenceBroken("policy", f"judged again its rule {outcome.rule} is not a yes: {outcome.reason}")
+
+
+def _asked(story: Story, manifest: Manifest, stage: Stage) -> tuple[Entry, dict[str, Any]]:
+    """Return the entry with this product's own answer at a stage, and what its rules saw."""
+    for entry in story.answers(manifest.said.promotion_id):
+        row = entry.row("policy_decisions")
+        if (row.get("gate"), row.get("stage")) == (LOCAL, stage.value):
+            inputs = canonical_json.loads(story.value(row.get("inputs")) or "null", what="The inputs")
+            if not isinstance(inputs, dict):
+                raise EvidenceBroken("policy", f"what the rules saw in {entry.place} is missing.")
+            if manifest.applied is None or entry.seq >= manifest.applied.seq:
+                raise EvidenceBroken("policy", f"{entry.place} came after it was applied.")
+            return entry, inputs
+    raise EvidenceBroken("policy", f"no entry here holds what its rules saw when it was judged ({stage}).")
+
+
+def _decision(story: Story, entry: Entry) -> dict[str, Any]:
+    read = canonical_json.loads(story.value(entry.row("policy_decisions").get("decision")) or "{}", what="The decision")
+    return read if isinstance(read, dict) else {}
 
 
 def _minimum(data: bytes) -> Decimal | None:
@@ -72,8 +153,8 @@ def _minimum(data: bytes) -> Decimal | None:
 
 def _applies_again(story: Story, manifest: Manifest, minimum: Decimal) -> bool:
     row: Row = manifest.applied.row("model_promotions") if manifest.applied else {}
-    metrics = row.get("evaluation")
-    if not isinstance(metrics, str):
+    metrics = story.value(row.get("evaluation"))
+    if metrics is None:
         return False
     _check_evaluated(story, manifest, canonical_json.loads(metrics, what="The evaluation"), row)
     quality = canonical_json.loads(metrics, what="The evaluation").get("quality")

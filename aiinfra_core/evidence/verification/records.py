@@ -10,6 +10,7 @@ from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle, dsse
+from aiinfra_core.evidence.kept_rows import text_digest
 from aiinfra_core.evidence.predicates import EXECUTOR, Evaluation, Registration, Sha256Digest, Training
 from aiinfra_core.evidence.statement import Subject
 from aiinfra_core.evidence.verification.claims import Claim
@@ -82,11 +83,14 @@ def told_by(story: Story, claim: Claim, event_type: str) -> Entry:
     return entry
 
 
-def text_digest(value: Any) -> str | None:
-    """Return the hex SHA-256 of a text column as a row holds it: whole, or, over 4 KB, by digest."""
-    if isinstance(value, dict):
-        return value.get("sha256") if isinstance(value.get("sha256"), str) else None
-    return sha256_hex(value.encode()) if isinstance(value, str) else None
+def same_subject(claim: Claim, subject: Subject) -> None:
+    """Check that a claim is about these bytes.
+
+    Raises:
+        EvidenceBroken: at `inputs`.
+    """
+    if claim.statement.subject != subject:
+        raise EvidenceBroken("inputs", f"{claim.place} is about another artifact.")
 
 
 def _registration(story: Story, claim: Claim, said: Registration) -> Registered:
@@ -120,7 +124,7 @@ def _registration(story: Story, claim: Claim, said: Registration) -> Registered:
         raise EvidenceBroken("inputs", "it has a training job without a provenance, or a provenance without a job.")
     if said.training_attestation is not None:
         training, provenance = story.claim(said.training_attestation, Training)
-        _same_subject(training, subject)
+        same_subject(training, subject)
         if provenance.run_details.metadata.invocation_id != said.training_job_id:
             raise EvidenceBroken("inputs", "its provenance is of another training job.")
     return Registered(claim, said, version)
@@ -190,13 +194,16 @@ def _check_evaluation(story: Story, claim: Claim, said: Evaluation) -> None:
             "artifact_id": said.artifact_id,
             "kind": said.kind,
             "digest": said.evaluation_digest,
+            "spec_digest": said.spec_digest,
             "attestation": claim.digest,
             "recorded_by": said.recorded_by,
             "created_at": said.evaluated_at,
         },
     )
-    metrics = row.get("metrics")
-    if isinstance(metrics, str):
+    if text_digest(row.get("spec")) != said.spec_digest:
+        raise EvidenceBroken("log row", f"spec in {entry.place} is not what was signed.")
+    metrics = story.value(row.get("metrics"))
+    if metrics is not None:
         check_evaluation_digest(claim.statement.subject.checksum, said, canonical_json.loads(metrics, what="The metrics"))
 
 
@@ -207,6 +214,7 @@ def check_evaluation_digest(checksum: str, said: Evaluation, metrics: Any) -> No
         EvidenceBroken: at `inputs`.
     """
     identity = {"artifact": checksum, "artifactId": said.artifact_id, "kind": said.kind, "metrics": metrics}
+    identity |= {"specDigest": said.spec_digest} if said.spec_digest else {}
     texts = {name: value if isinstance(value, str) else canonical_json.dumps(value).decode() for name, value in metrics.items()}
     if sha256_hex(canonical_json.dumps(identity)) != said.evaluation_digest or said.metrics not in (None, texts):
         raise EvidenceBroken("inputs", "its metrics are not those the log took in.")
@@ -218,7 +226,7 @@ def _check_leans_on(story: Story, manifest: Manifest, registered: Mapping[str, R
     for digest, claim in zip(manifest.inputs, inputs, strict=True):
         if claim is None:
             raise EvidenceBroken("inputs", f"the statement {digest} it leans on is missing or did not verify.")
-        _same_subject(claim, subject)
+        same_subject(claim, subject)
     registrations = [registered[digest] for digest in manifest.inputs if digest in registered]
     if len(registrations) != 1:
         raise EvidenceBroken("inputs", "it must lean on exactly one sound registration.")
@@ -229,8 +237,3 @@ def _check_leans_on(story: Story, manifest: Manifest, registered: Mapping[str, R
         )
     if one.predicate.training_attestation not in (None, *manifest.inputs):
         raise EvidenceBroken("inputs", "it leans on a registration, but not on its training.")
-
-
-def _same_subject(claim: Claim, subject: Subject) -> None:
-    if claim.statement.subject != subject:
-        raise EvidenceBroken("inputs", f"{claim.place} is about another artifact.")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from itertools import groupby
 
+from aiinfra_core import canonical_json
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle
@@ -12,7 +13,7 @@ from aiinfra_core.evidence.trust import may_sign
 from aiinfra_core.evidence.verification.log import Entry
 from aiinfra_core.evidence.verification.records import Registered, agree, told_by
 from aiinfra_core.evidence.verification.report import Step
-from aiinfra_core.evidence.verification.story import APPLIED, Manifest, Story
+from aiinfra_core.evidence.verification.story import APPLIED, APPROVED, PENDING, Manifest, Story
 
 CLOCKS_MAY_DIFFER = timedelta(minutes=5)
 
@@ -83,11 +84,25 @@ def _check_moves(story: Story, manifest: Manifest, registered: Mapping[str, Regi
         "requested_by": said.requested_by,
         "manifest": manifest.claim.digest,
     }
-    approved = told_by(story, manifest.claim, "promotion.approved")
+    approved = _approved(story, manifest, row)
     agree(approved.place, approved.row("model_promotions"), row | {"status": "approved"})
     if approved.seq >= manifest.applied.seq:
         raise EvidenceBroken("sequence", "it was applied before it was approved.")
     _check_applied(manifest.applied, row, said.sequence)
+
+
+def _approved(story: Story, manifest: Manifest, row: dict[str, object]) -> Entry:
+    """Return the entry that approved a promotion: the one that took its manifest in, unless it waited for people from there on."""
+    required = manifest.said.approvals_required
+    if required is None:
+        return told_by(story, manifest.claim, APPROVED)
+    pending = told_by(story, manifest.claim, PENDING)
+    waiting = pending.row("model_promotions")
+    agree(pending.place, waiting, row | {"status": "pending_approval", "approvals_required": canonical_json.dumps(required).decode()})
+    approved = story.move(APPROVED, manifest.claim.digest)
+    if approved is None or approved.seq <= pending.seq:
+        raise EvidenceBroken("sequence", "it waited for people, and no entry here says that they agreed.")
+    return approved
 
 
 def _check_applied(applied: Entry, row: dict[str, object], sequence: int) -> None:

@@ -2,15 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 
 from aiinfra_core.domain.trust import Trust
 from aiinfra_core.errors import EvidenceBroken
+from aiinfra_core.evidence import bundle
 from aiinfra_core.evidence.bundle import Bundle
-from aiinfra_core.evidence.predicates import Export, Promotion, PromotionExtension
+from aiinfra_core.evidence.confirmation_predicates import Approval, Export, Withdrawal
+from aiinfra_core.evidence.predicates import Promotion, PromotionExtension
+from aiinfra_core.evidence.statement import Subject
 from aiinfra_core.evidence.verification.claims import Claim, Shape
 from aiinfra_core.evidence.verification.log import Entry, Log
 
-APPLIED = "promotion.applied"
+APPLIED, APPROVED, PENDING = "promotion.applied", "promotion.approved", "promotion.pending"
 
 
 @dataclass(frozen=True)
@@ -79,11 +84,93 @@ class Story:
 
     def manifests(self) -> list[Manifest]:
         """Return every promotion manifest, by environment and sequence."""
-        applied: dict[str, Entry] = {}
+        return list(self._manifests)
+
+    def manifest(self, digest: str | None) -> Manifest | None:
+        """Return the manifest of a digest, None where it is not here."""
+        return self._by_digest.get(digest or "")
+
+    def move(self, event_type: str, manifest: str) -> Entry | None:
+        """Return the first entry of this type that names a manifest."""
+        return self._moves.get((event_type, manifest))
+
+    def answers(self, promotion_id: str) -> list[Entry]:
+        """Return the entries that took in what a gate said about a promotion, the first first."""
+        return self._answers.get(promotion_id, [])
+
+    def agreeing(self, manifest: str) -> list[tuple[Claim, Approval]]:
+        """Return every approval of a manifest."""
+        return self._agreeing.get(manifest, [])
+
+    def withdrawing(self, approval: str) -> list[Claim]:
+        """Return every withdrawal of an approval."""
+        return self._withdrawing.get(approval, [])
+
+    def about(self, subject: Subject, shape: type[Shape]) -> list[tuple[Claim, Shape]]:
+        """Return every attestation of a shape about these bytes, and what it says."""
+        told = ((claim, claim.saying(shape)) for claim in self._by_subject.get(subject, []))
+        return [(claim, said) for claim, said in told if said is not None]
+
+    @cached_property
+    def _manifests(self) -> list[Manifest]:
+        found = [Manifest(claim, predicate, self.move(APPLIED, claim.digest)) for claim, predicate in self.saying(Promotion)]
+        return sorted(found, key=lambda one: (one.said.environment, one.said.sequence))
+
+    @cached_property
+    def _by_digest(self) -> dict[str, Manifest]:
+        return {one.claim.digest: one for one in self._manifests}
+
+    @cached_property
+    def _moves(self) -> dict[tuple[str, str], Entry]:
+        found: dict[tuple[str, str], Entry] = {}
         for seq in sorted(self.log.entries):
             entry = self.log.entries[seq]
             digest = entry.event.get("digests", {}).get("manifest") if isinstance(entry.event.get("digests"), dict) else None
-            if entry.event_type == APPLIED and isinstance(digest, str):
-                applied.setdefault(digest, entry)
-        found = [Manifest(claim, predicate, applied.get(claim.digest)) for claim, predicate in self.saying(Promotion)]
-        return sorted(found, key=lambda one: (one.said.environment, one.said.sequence))
+            if isinstance(digest, str):
+                found.setdefault((entry.event_type, digest), entry)
+        return found
+
+    @cached_property
+    def _answers(self) -> dict[str, list[Entry]]:
+        found: dict[str, list[Entry]] = {}
+        for seq in sorted(self.log.entries):
+            promotion = self.log.entries[seq].row("policy_decisions").get("promotion_id")
+            if isinstance(promotion, str):
+                found.setdefault(promotion, []).append(self.log.entries[seq])
+        return found
+
+    @cached_property
+    def _agreeing(self) -> dict[str, list[tuple[Claim, Approval]]]:
+        found: dict[str, list[tuple[Claim, Approval]]] = {}
+        for claim, said in self.saying(Approval):
+            found.setdefault(said.manifest, []).append((claim, said))
+        return found
+
+    @cached_property
+    def _withdrawing(self) -> dict[str, list[Claim]]:
+        found: dict[str, list[Claim]] = {}
+        for claim, said in self.saying(Withdrawal):
+            found.setdefault(said.approval, []).append(claim)
+        return found
+
+    @cached_property
+    def _by_subject(self) -> dict[Subject, list[Claim]]:
+        found: dict[Subject, list[Claim]] = {}
+        for digest in sorted(self.claims):
+            found.setdefault(self.claims[digest].statement.subject, []).append(self.claims[digest])
+        return found
+
+    def value(self, told: object) -> str | None:
+        """Return a text that a row of the log holds, whole or by digest; None where it holds none, or the text is not here.
+
+        Raises:
+            EvidenceBroken: at `log row`; the text that is here is another one.
+        """
+        if not isinstance(told, dict):
+            return told if isinstance(told, str) else None
+        data = self.files.files.get(bundle.value_name(str(told.get("sha256"))))
+        if data is None:
+            return None
+        if sha256(data).hexdigest() != told.get("sha256"):
+            raise EvidenceBroken("log row", f"{bundle.value_name(str(told['sha256']))} has another digest.")
+        return data.decode()

@@ -10,7 +10,7 @@ from aiinfra_core.evidence import bundle, trust_root, tuf_metadata
 from aiinfra_core.evidence.bundle import Bundle
 from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.evidence.trust_root import TrustRoot
-from aiinfra_core.evidence.verification import approvals, claims, directory, log, policies, records, sequence
+from aiinfra_core.evidence.verification import approvals, claims, directory, kept, log, policies, records, sequence
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.log import Log
 from aiinfra_core.evidence.verification.records import Registered
@@ -86,10 +86,11 @@ def verify(files: Bundle, question: Question) -> Report:
     report.story = _story(files, root, signed, report.log, steps)
     log.check_consistency(files, report.log.checkpoint, question.last_checkpoint, root.trust, steps[10])
     registered = records.check_inputs(report.story, steps[8])
+    kept.check_kept(report.story, steps[8])
     report.subject = directory.check_subject(report.story, digests, registered, steps[6])
     directory.check_statement(report.story, report.subject, steps[13])
     approvals.check_approvals(report.story, steps[5])
-    policies.check_policies(report.story, steps[7])
+    policies.check_policies(report.story, registered, steps[7])
     sequence.check_sequence(report.story, registered, steps[11])
     sequence.check_current(report.story, question.now, question.max_age, steps[12])
     return report

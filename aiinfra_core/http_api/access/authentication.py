@@ -109,7 +109,7 @@ class Authentication:
         actor = f"cert:{certificate.subject}"
         if len(actor) > _MAX_ACTOR:
             raise Unauthenticated("The client certificate's subject is too long to be recorded.")
-        return Identity(actor, roles.of(self._roles, (actor,)))
+        return Identity(actor, roles.of(self._roles, (actor,)), "client-certificate")
 
     # Behind a trusted proxy the certificate of the connection is the proxy's own: it says nothing about who asks.
     def _certificate(self, scope: Scope, brought: _Brought) -> Certificate | None:

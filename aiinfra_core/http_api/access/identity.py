@@ -1,5 +1,6 @@
 """Who asks, with which roles, and what a route demands of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -8,16 +9,23 @@ from fastapi import Depends, Request
 from aiinfra_core.errors import Forbidden, Unauthenticated
 
 ROLES = ("viewer", "trainer", "executor", "registrar", "promoter", "approver", "auditor", "admin")
-PER_ENVIRONMENT = ("promoter", "approver")
+APPROVER = "approver"
+PER_ENVIRONMENT = ("promoter", APPROVER)
+DEBUG_ISSUER = "debug-token"
 WHO_ARE_YOU = "This needs a bearer token, a client certificate or, in development, X-Debug-Token."
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Somebody who proved who they are; a role is a name of `ROLES`, `promoter` and `approver` followed by `:ENVIRONMENT` or `:*`."""
+    """Somebody who proved who they are, and `issuer`, who says so: an identity provider's address, or what kind of proof it was.
+
+    A role is a name of `ROLES`; `promoter` and `approver` are followed by `:ENVIRONMENT` or `:*`, `approver` perhaps by `:ROLE` too: the
+    role an approval of theirs fills.
+    """
 
     actor: str
     roles: frozenset[str] = field(default_factory=frozenset)
+    issuer: str = field(default="", compare=False)
 
     def may(self, *roles: str) -> bool:
         """Return whether one of these roles is theirs; an admin has them all, everybody with a role is a viewer."""
@@ -37,6 +45,22 @@ class Identity:
         """
         if not self.may(f"{role}:{environment}", f"{role}:*"):
             raise Forbidden(f"{self.actor} has no role {role}:{environment}; ask an administrator for it.")
+
+    def approves_as(self, environment: str, asked: Iterable[str]) -> tuple[str, ...]:
+        """Return the roles that an approval of theirs counts for in an environment; a developer with the debug token has all of them.
+
+        Being an administrator is none of them: who is to agree is said by name, or two people would be one.
+
+        Raises:
+            Forbidden: they may not approve there.
+        """
+        if self.issuer == DEBUG_ISSUER:
+            return tuple(sorted({APPROVER, *asked}))
+        found = (role.split(":", 2) for role in self.roles if role.startswith(f"{APPROVER}:"))
+        held = {name[0] if name else APPROVER for _, place, *name in found if place in (environment, "*")}
+        if not held:
+            raise Forbidden(f"{self.actor} has no role {APPROVER}:{environment}; ask an administrator for it.")
+        return tuple(sorted(held))
 
 
 @dataclass(frozen=True)
@@ -70,5 +94,6 @@ Trainer = Annotated[Identity, Depends(Demand(("trainer",)))]
 Executor = Annotated[Identity, Depends(Demand(("executor",)))]
 Registrar = Annotated[Identity, Depends(Demand(("registrar",)))]
 Promoter = Annotated[Identity, Depends(Demand(("promoter",)))]
+Approver = Annotated[Identity, Depends(Demand((APPROVER,)))]
 Auditor = Annotated[Identity, Depends(Demand(("auditor",)))]
 Admin = Annotated[Identity, Depends(Demand(("admin",)))]

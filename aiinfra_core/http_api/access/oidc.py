@@ -116,7 +116,7 @@ def identity_of(settings: Settings, given: roles.RoleMap, claims: Mapping[str, A
     if settings.oidc_actor_claim == "email" and claims.get("email_verified") is not True:
         raise Unauthenticated("The bearer token's email is not verified by its issuer (email_verified).")
     groups = texts_at(claims, settings.oidc_roles_claim)
-    return Identity(actor, roles.of(given, (f"sub:{actor}", *(f"group:{group}" for group in groups))))
+    return Identity(actor, roles.of(given, (f"sub:{actor}", *(f"group:{group}" for group in groups))), settings.oidc_issuer or "")
 
 
 def value_at(claims: Mapping[str, Any], path: str) -> Any:

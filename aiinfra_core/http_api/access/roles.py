@@ -2,21 +2,24 @@
 
     {"group:ml-platform": ["trainer", "registrar"],     a value of the claim that AI_INFRA_OIDC_ROLES_CLAIM names
      "sub:alice": ["promoter:prod"],                    the value of the claim that AI_INFRA_OIDC_ACTOR_CLAIM names
+     "group:security": ["approver:prod:security"],      whose approvals for prod count for the role `security`
      "cert:CN=ci,O=Example": ["trainer"],               the whole subject of a client certificate, as `certificates` writes it
      "anyone": ["viewer"]}                              everybody who proved who they are
 
 Who somebody is does not live here; what a role allows is in `identity`.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from aiinfra_core import canonical_json
 from aiinfra_core.errors import BadInput, Misconfigured
-from aiinfra_core.http_api.access.identity import PER_ENVIRONMENT, ROLES
+from aiinfra_core.http_api.access.identity import APPROVER, PER_ENVIRONMENT, ROLES
 from aiinfra_core.settings import Settings
 
 ANYONE = "anyone"
+_FORM = re.compile(r"([a-z]+)(?::([^:]*)(?::([a-z0-9][a-z0-9._-]{0,127}))?)?")  # the last as trust root and policies name roles
 _KINDS = ("group", "sub", "cert")
 RoleMap = Mapping[str, frozenset[str]]
 
@@ -59,9 +62,10 @@ def _roles(name: str, listed: Any, environments: tuple[str, ...]) -> frozenset[s
 
 
 def _check(name: str, role: Any, environments: tuple[str, ...]) -> None:
-    kind, separator, environment = role.partition(":") if isinstance(role, str) else (None, "", "")
-    if kind not in ROLES or bool(separator) != (kind in PER_ENVIRONMENT):
-        known = ", ".join(f"{one}:ENVIRONMENT" if one in PER_ENVIRONMENT else one for one in ROLES)
+    found = _FORM.fullmatch(role) if isinstance(role, str) else None
+    kind, environment, fills = found.groups() if found else (None, None, None)
+    if kind not in ROLES or (environment is not None) != (kind in PER_ENVIRONMENT) or (fills and kind != APPROVER):
+        known = ", ".join(f"{one}:ENVIRONMENT{'[:ROLE]' * (one == APPROVER)}" if one in PER_ENVIRONMENT else one for one in ROLES)
         raise Misconfigured(f"AI_INFRA_ROLES gives {name!r} the role {role!r}; known are {known}.")
-    if separator and environment not in (*environments, "*"):
+    if environment is not None and environment not in (*environments, "*"):
         raise Misconfigured(f"AI_INFRA_ROLES gives {name!r} the role {role!r}; environments are {', '.join(environments)}, or * for all.")

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Request, Response
 
-from aiinfra_core import evaluating, promoting
+from aiinfra_core import promoting
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
-from aiinfra_core.errors import Forbidden, RequestIdReused
+from aiinfra_core.errors import Forbidden
 from aiinfra_core.http_api import problems
 from aiinfra_core.http_api.access.identity import Identity, Promoter
 from aiinfra_core.http_api.idempotency import IdempotencyKey, IfMatch, etag, once, sequence_seen
@@ -27,19 +27,16 @@ def promote(request: Request, body: AskedPromotion, who: Promoter, key: Idempote
     who.check_in("promoter", environment)
     requester = _requester(body, who)
     with once(request, who, key) as request_id:
-        if body.evaluation is None:
-            evaluating.record_measured(settings, body.artifact_id)
         asked = PromotionRequest(
             artifact=str(body.artifact_id),
             environment=environment,
             evaluation=body.evaluation,
+            judged_on=body.judged_on,
             requested_by=requester,
             request_id=request_id,
             sequence_seen=sequence_seen(if_match),
         )
         promotion = promoting.promote(settings, asked, asked_by=who.actor)
-        if request_id and promotion.requested_by != requester:
-            raise RequestIdReused(f"Promotion {promotion.id} was asked for by {promotion.requested_by}.")
     return _answer(request, promotion)
 
 

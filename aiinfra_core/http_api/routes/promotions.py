@@ -17,6 +17,7 @@ from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import listing, reading
 from aiinfra_core.registry.search import PROMOTIONS
 from aiinfra_core.settings import Settings, environment_named
+from aiinfra_core.wire.decisions import SentPromotionDetails
 from aiinfra_core.wire.records import SentPromotion
 
 router = APIRouter(prefix="/ai-infra", tags=["promotions"], route_class=StrictRoute)
@@ -57,14 +58,14 @@ def list_promotions(request: Request, wanted: Annotated[PromotionSearch, Query()
     return sent_list(page.documents, next_link(request, cursor(page.ends_at)) if page.ends_at else {})
 
 
-@router.get("/promotions/{id}", response_model=SentPromotion, responses=documented(404) | NOT_MODIFIED)
+@router.get("/promotions/{id}", response_model=SentPromotionDetails, responses=documented(404) | NOT_MODIFIED)
 def get_promotion(
     request: Request,
     promotion_id: Annotated[UUID, Path(alias="id", description="Its id.")],
     _who: Viewer,
     if_none_match: IfNoneMatch = None,
 ) -> Response:
-    """Return one promotion and how it was decided."""
+    """Return one promotion and what every gate said about it."""
     with database.autocommit(request.app.state.settings) as connection:
         document = reading.promotion(connection, promotion_id)
     return sent_unless_known(document, if_none_match)

@@ -1,1 +1,0 @@
-"""Agree to a promotion, or take that back; the last approval that was missing carries the promotion on."""

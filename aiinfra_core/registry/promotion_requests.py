@@ -1,0 +1,108 @@
+"""Asking for a promotion: the row that every move of it (`promotion_moves`) begins with, once for each request id."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Connection
+
+from aiinfra_core import canonical_json, checksums
+from aiinfra_core.audit_log.append import event
+from aiinfra_core.domain.artifact import Artifact, Evaluation, JudgedEvaluation
+from aiinfra_core.domain.promotion import PromotionStatus
+from aiinfra_core.errors import Conflict
+from aiinfra_core.registry import requests
+from aiinfra_core.registry.dossier import Current
+from aiinfra_core.registry.rows import first, full_row
+from aiinfra_core.registry.writes import inserted, inserted_if_new, told, values
+from aiinfra_core.tables import model_promotions, request_ids
+
+OPERATION = "promote"
+_REQUEST = told(inserted(model_promotions, inserted_if_new(request_ids)))
+
+Row = Mapping[str, Any]
+ToJudge = JudgedEvaluation | Evaluation
+"""What a promotion is judged on: a caller's claim, or an evaluation that is recorded."""
+
+
+def request(
+    connection: Connection,
+    *,
+    artifact: Artifact,
+    environment: str,
+    evaluation: ToJudge | None,
+    replaces: Current,
+    requested_by: str,
+    asked_by: str,
+    request_id: str,
+    at: datetime,
+) -> Row | UUID:
+    """Ask for a promotion and return its row; where the same request was asked before, only the id of what it gave.
+
+    Its event names as actor who asked, also where they did so for `requested_by`.
+
+    Raises:
+        Conflict: the request id was used for another promotion, or was freed at this very moment.
+    """
+    body = _body(artifact, environment, evaluation)
+    row = full_row(
+        model_promotions,
+        id=uuid4(),
+        request_id=request_id,
+        artifact_id=artifact.id,
+        model=artifact.model,
+        environment=environment,
+        status=PromotionStatus.REQUESTED,
+        evaluation=canonical_json.dumps(evaluation.metrics if evaluation else {}).decode(),
+        evaluation_kind=evaluation.kind if evaluation else None,
+        evaluation_digest=evaluation.digest if evaluation else None,
+        sequence_seen=replaces.sequence,
+        follows=replaces.manifest,
+        requested_by=requested_by,
+        asked_by=None if asked_by == requested_by else asked_by,
+        created_at=at,
+        updated_at=at,
+    )
+    claimed = requests.row_of(OPERATION, request_id, body, row["id"], at)
+    tell = event_of("promotion.requested", row, at, {"artifact": artifact.checksum}, asked_by)
+    if first(connection, _REQUEST, values("request_ids", claimed) | values("model_promotions", row) | values("event", tell)):
+        return row
+    asked = requests.earlier(connection, OPERATION, request_id, body)
+    if asked is None:
+        raise Conflict(f"Request {request_id} ended at this very moment because a part was unavailable; ask again.")
+    return asked
+
+
+def default_id(artifact: Artifact, environment: str, evaluation: ToJudge | None, seen: int) -> str:
+    """Return the id of a request that has none of its own; `seen` is the sequence of what was current."""
+    identity = [str(artifact.id), environment, evaluation.digest if evaluation else None, seen]
+    return "promote:" + checksums.sha256_hex(canonical_json.dumps(identity))
+
+
+def asked_before(connection: Connection, artifact: Artifact, environment: str, evaluation: ToJudge | None, request_id: str) -> UUID | None:
+    """Return the promotion that this request gave earlier, or None when it is new.
+
+    Raises:
+        RequestIdReused: the request id was used for another promotion.
+    """
+    return requests.earlier(connection, OPERATION, request_id, _body(artifact, environment, evaluation))
+
+
+def event_of(
+    event_type: str, row: Row, at: datetime, digests: Mapping[str, str] | None = None, actor: str | None = None, /, **other_rows: Row
+) -> dict[str, str]:
+    """Return the event that tells of a promotion's row as it is now, and of the rows that were written with it."""
+    return event(
+        event_type,
+        at=at,
+        actor=actor or row["requested_by"],
+        request_id=row["request_id"],
+        subject=str(row["id"]),
+        rows={"model_promotions": row, **other_rows},
+        digests=digests,
+    )
+
+
+def _body(artifact: Artifact, environment: str, evaluation: ToJudge | None) -> dict[str, Any]:
+    return {"artifact": str(artifact.id), "environment": environment, "evaluation": evaluation.digest if evaluation else None}

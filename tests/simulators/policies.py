@@ -1,0 +1,35 @@
+"""Policies of a test's own, as files that settings name."""
+
+from pathlib import Path
+
+from aiinfra_core.settings import Settings
+
+SEES_EVERYTHING = """\
+name: sees-everything
+version: "1"
+answers: {allow: fine, deny: not-fine}
+parameters: {least: 0.5}
+rules:
+  - id: scored
+    expression: evaluation.metrics.quality >= parameters.least
+    reason: "It scored {evaluation.metrics.quality}, and {parameters.least} is the least."
+    missing: It has no score.
+  - id: looks-at-everything
+    expression: >-
+      artifact.version > 0 || provenance != null || evaluations != null || current != null || comparison != null || reproduction != null
+      || scan != null || approvals != null || environments != null || people != null || requester != "" || environment != "" || now != ""
+    reason: never
+"""
+AT_THE_END = """
+  - id: not-now
+    stage: apply
+    expression: "environment != 'prod' || requester == 'nobody'"
+    reason: Something came in between.
+"""
+
+
+def under(settings: Settings, folder: Path, text: str = SEES_EVERYTHING) -> Settings:
+    """Return settings under a policy with this text."""
+    file = folder / f"policy-{len(list(folder.glob('policy-*')))}.yaml"
+    file.write_text(text)
+    return settings.model_copy(update={"policy": str(file)})
