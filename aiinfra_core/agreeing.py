@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection
 
 from aiinfra_core import database
-from aiinfra_core.domain.approval import Approval, Means
-from aiinfra_core.domain.promotion import Conditions, Promotion
+from aiinfra_core.domain.actor import same_person_key
+from aiinfra_core.domain.approval import UNPROVEN, Approval, Means
+from aiinfra_core.domain.promotion import Conditions, Promotion, Stage
 from aiinfra_core.domain.trust import Purpose, Trust
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import claims, dsse, statement
@@ -21,6 +22,7 @@ from aiinfra_core.evidence.confirmation_predicates import VouchedApproval
 from aiinfra_core.evidence.trust import listed, threshold
 from aiinfra_core.evidence.verification.approvals import missing_roles, most
 from aiinfra_core.keys import trust_of
+from aiinfra_core.policy import files, gate
 from aiinfra_core.registry import approvals, evidence, people
 from aiinfra_core.registry.approvals import Given
 from aiinfra_core.registry.dossier import Dossier
@@ -40,10 +42,21 @@ class Weighed:
 
 
 def waits_for(settings: Settings, promotion: Promotion, at: datetime) -> Waits | None:
-    """Return whom a promotion that the gate allowed has to wait for, None for nobody: what its policy and the trust root ask for."""
+    """Return whom a promotion that the gate allowed has to wait for, None where it need not wait.
+
+    That is what its policy and the trust root ask for; nobody where it only is to be judged once more before it is applied.
+    """
     conditions = conditions_of(promotion)
     asked = most(conditions.approvals, _asked_by_trust(settings, promotion.environment, at))
-    return Waits(asked, at + timedelta(hours=conditions.pending_hours)) if asked else None
+    waits = asked or _is_judged_at_the_end(settings, promotion)
+    return Waits(asked, at + timedelta(hours=conditions.pending_hours)) if waits else None
+
+
+# Where it waits for nobody it is judged again at once: rules of the last stage are not only for those that waited for people.
+def _is_judged_at_the_end(settings: Settings, promotion: Promotion) -> bool:
+    if gate.LOCAL not in gate.gates(settings):
+        return False
+    return any(rule.stage is Stage.APPLY for rule in files.load(settings, promotion.environment, promotion.model).rules)
 
 
 def conditions_of(promotion: Promotion) -> Conditions:
@@ -56,6 +69,15 @@ def needed(settings: Settings, promotion: Promotion, at: datetime) -> dict[str, 
     return most(promotion.approvals_required or {}, _asked_by_trust(settings, promotion.environment, at))
 
 
+def asks_for_more(settings: Settings, promotion: Promotion, conditions: Conditions | None, at: datetime) -> bool:
+    """Say whether a policy asks for more than what was checked of those who agreed: more owners, or more people kept apart."""
+    if conditions is None:
+        return False
+    checked = needed(settings, promotion, at)
+    kept_apart = set(conditions.approver_is_not) - set(conditions_of(promotion).approver_is_not)
+    return most(checked, conditions.approvals) != checked or bool(checked and kept_apart)
+
+
 def missing(settings: Settings, known: Dossier, at: datetime) -> list[str]:
     """Return the roles in which somebody still has to agree to a promotion, each as often as it is missing."""
     asked = needed(settings, known.promotion, at)
@@ -63,7 +85,8 @@ def missing(settings: Settings, known: Dossier, at: datetime) -> list[str]:
         return []
     owners: dict[str, frozenset[str]] = {}
     for one in weighed(settings, known, at):
-        owners[one.given.approval.approver] = owners.get(one.given.approval.approver, frozenset()) | one.roles
+        owner = same_person_key(one.given.approval.approver)
+        owners[owner] = owners.get(owner, frozenset()) | one.roles
     return missing_roles(owners, asked)
 
 
@@ -73,17 +96,18 @@ def weighed(settings: Settings, known: Dossier, at: datetime) -> list[Weighed]:
     with database.autocommit(settings) as connection:
         given = approvals.of_promotion(connection, known.promotion.id)
         barred = barred_from(connection, known) if given else {}
-        return [_weighed(connection, trust, known, one, barred, at) for one in given]
+        return [_unless_played(settings, _weighed(connection, trust, known, one, barred, at)) for one in given]
 
 
 def barred_from(connection: Connection, known: Dossier) -> Mapping[str, str]:
-    """Return who may not approve a promotion, and as what: whoever asked for it, and those its policy keeps apart."""
-    requesters = dict.fromkeys(filter(None, (known.promotion.requested_by, known.promotion.asked_by)), "asked for it")
+    """Return `same_person_key` -> as what they may not approve a promotion: whoever asked for it, and those its policy keeps apart."""
+    asked = filter(None, (known.promotion.requested_by, known.promotion.asked_by))
+    requesters = dict.fromkeys(map(same_person_key, asked), "asked for it")
     kept_apart = conditions_of(known.promotion).approver_is_not
     if not kept_apart:
         return requesters
     parts = people.of_promotion(connection, known)
-    return {name: f"is its {part}" for part in kept_apart for name in parts[part]} | requesters
+    return {same_person_key(name): f"is its {part}" for part in kept_apart for name in parts[part]} | requesters
 
 
 def _weighed(connection: Connection, trust: Trust, known: Dossier, given: Given, barred: Mapping[str, str], at: datetime) -> Weighed:
@@ -101,10 +125,17 @@ def _objections(known: Dossier, given: Given, barred: Mapping[str, str], at: dat
         yield f"it was taken back by {given.withdrawal.withdrawn_by}"
     if approval.manifest != known.promotion.manifest:
         yield "it is about another manifest"
-    if approval.approver in barred:
-        yield f"{approval.approver} {barred[approval.approver]}"
+    if part := barred.get(same_person_key(approval.approver)):
+        yield f"{approval.approver} {part}"
     if not approval.created_at <= at < approval.expires_at:
         yield f"it counts from {approval.created_at.isoformat()} until {approval.expires_at.isoformat()}"
+
+
+def _unless_played(settings: Settings, one: Weighed) -> Weighed:
+    said = None if one.objection else statement.parse(dsse.parse(one.given.envelope).payload).predicate
+    if settings.trust_root is not None and isinstance(said, VouchedApproval) and said.issuer in UNPROVEN:
+        return Weighed(one.given, frozenset(), f"nobody proved to be {said.approver}: {said.issuer} says so, and there is a trust root")
+    return one
 
 
 # A key may have been taken back, or its roles, since the approval was given.

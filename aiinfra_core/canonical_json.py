@@ -63,7 +63,8 @@ def loads(data: bytes | str, *, what: str = "JSON") -> Any:
         text = data if isinstance(data, str) else data.decode()
         value = json.loads(text, object_pairs_hook=unique, parse_constant=refuse_constant, parse_float=finite, parse_int=_whole)
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{what} is not readable as JSON: {type(error).__name__}.") from error
+        place = f" at line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise BadInput(f"{what} is not readable as JSON: {type(error).__name__}{place}.") from error
     if text.count("[") + text.count("{") > MAX_DEPTH and depth(value) > MAX_DEPTH:
         raise BadInput(f"{what} is nested deeper than {MAX_DEPTH} levels.")
     _refuse_lone_surrogates(text, value, what)

@@ -108,6 +108,7 @@ def _case(known: Dossier, stage: Stage) -> Case:
         artifact=known.artifact,
         environment=promotion.environment,
         requester=promotion.requested_by,
+        asked_by=promotion.asked_by,
         judged=judged or None,
         asked_at=promotion.created_at,
         at=datetime.now(UTC),

@@ -10,8 +10,8 @@ from functools import lru_cache
 from pydantic import SecretStr
 
 from aiinfra_core.domain.trust import Purpose, Trust, TrustedKey
-from aiinfra_core.errors import EvidenceBroken, Misconfigured
-from aiinfra_core.evidence.trust import listed, may_sign
+from aiinfra_core.errors import Misconfigured
+from aiinfra_core.evidence.trust import objection
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.load import load
 from aiinfra_core.signing.signer import Signer
@@ -19,6 +19,7 @@ from aiinfra_core.signing.uri import is_remote, parse
 
 SIGNED_HERE = (Purpose.ARTIFACT, Purpose.EVALUATION, Purpose.PROMOTION, Purpose.AUDIT)
 """What every installation signs. It vouches for approvers only where a trust root lists its key for that, or there is no trust root."""
+WITH_VOUCHING = (*SIGNED_HERE, Purpose.VOUCHING)
 
 
 def configured_signer(settings: Settings, purpose: Purpose, environment: str | None = None) -> Signer:
@@ -92,7 +93,7 @@ def trust_of(settings: Settings) -> Trust:
         from aiinfra_core import trust_directory  # tuf takes a while to import: only where there is a trust root
 
         return trust_directory.opened(settings.trust_root).trust
-    return Trust(keys=signers_as_keys(settings, "operator", (*SIGNED_HERE, Purpose.VOUCHING)), logs=(settings.log_origin,))
+    return Trust(keys=signers_as_keys(settings, "operator", WITH_VOUCHING), logs=(settings.log_origin,))
 
 
 def signers_as_keys(settings: Settings, owner: str, purposes: tuple[Purpose, ...] = SIGNED_HERE) -> tuple[TrustedKey, ...]:
@@ -132,13 +133,15 @@ def _listed_pin(settings: Settings, uri: str) -> str | None:
 
 def _check_listed(settings: Settings, trust: Trust, signer: Signer, purpose: Purpose, environment: str | None) -> None:
     key = signer.public_key
-    try:
-        may_sign(listed(trust, key.keyid), purpose, at=datetime.now(UTC), index=None, environment=environment)
-    except EvidenceBroken as error:
+    entry = next((one for one in trust.keys if one.keyid == key.keyid), None)
+    problem = "it is not in the trust root."
+    if entry is not None:
+        problem = objection(entry, purpose, at=datetime.now(UTC), index=None, environment=environment) or ""
+    if problem:
         raise Misconfigured(
             f"The key {key.keyid[:16]} of {signer.signer_id} must not sign for the purpose {purpose}, nobody would accept it:"
-            f" {error.detail} {_way_out(settings, trust, key.keyid, purpose)}"
-        ) from None
+            f" {problem} {_way_out(settings, trust, key.keyid, purpose)}"
+        )
 
 
 def _way_out(settings: Settings, trust: Trust, keyid: str, purpose: Purpose) -> str:

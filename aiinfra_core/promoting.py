@@ -8,24 +8,23 @@ transaction. What a status may become is `registry.promotions`' business; what t
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection
-
-from aiinfra_core import agreeing, database, deciding, evaluating, measurements
+from aiinfra_core import agreeing, asking, database, deciding, evaluating, measurements, outstanding
 from aiinfra_core.artifact_store import recorded
+from aiinfra_core.asking import Asked
 from aiinfra_core.audit_log.keeping_up import keep_up
-from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
+from aiinfra_core.domain.artifact import Artifact, EvaluationKind
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus, Stage
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, Outdated, RequestIdReused, Unavailable
+from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.keys import audit_signer, configured_signer, trust_of
-from aiinfra_core.registry import dossier, evidence, promotion_moves, promotion_requests, promotions, tombstones
-from aiinfra_core.registry.dossier import Candidate, Current, Dossier
+from aiinfra_core.registry import dossier, evidence, promotion_moves, tombstones
+from aiinfra_core.registry.dossier import Candidate, Dossier
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.registry.promotion_requests import ToJudge
 from aiinfra_core.settings import Settings, environment_named
@@ -67,7 +66,7 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
     """Record that somebody asks for a promotion and return its id.
 
     Without a request id of its own the request is (artifact, environment, evaluation, pointer sequence seen); asking again for
-    what is already current gives the promotion that made it so.
+    what is already current gives the promotion that made it so, and `asking` says when a refusal is asked anew.
     """
     return _request(settings, request).promotion.id
 
@@ -75,30 +74,7 @@ def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
 def _request(settings: Settings, request: PromotionRequest, asked_by: str | None = None) -> Dossier:
     environment = environment_named(settings, request.environment)
     candidate, evaluation = _candidate(settings, request, environment)
-    artifact, replaces = candidate.artifact, candidate.replaces
-    seen = replaces.sequence if request.sequence_seen is None else request.sequence_seen
-    request_id = request.request_id or promotion_requests.default_id(artifact, environment, evaluation, seen)
-    with database.autocommit(settings) as connection:
-        as_before = request.request_id is None and seen == replaces.sequence and _is_the_same(replaces, artifact, evaluation)
-        if as_before and replaces.promotion_id:
-            return dossier.of_promotion(connection, replaces.promotion_id)
-        if seen != replaces.sequence:
-            earlier = promotion_requests.asked_before(connection, artifact, environment, evaluation, request_id)
-            return _asked_before(connection, earlier or _outdated(artifact, environment, replaces), request)
-        asked = promotion_requests.request(
-            connection,
-            artifact=artifact,
-            environment=environment,
-            evaluation=evaluation,
-            replaces=replaces,
-            requested_by=request.requested_by,
-            asked_by=asked_by or request.requested_by,
-            request_id=request_id,
-            at=_now(),
-        )
-        if isinstance(asked, UUID):
-            return _asked_before(connection, asked, request)
-    return candidate.with_promotion(asked, evaluation if isinstance(evaluation, Evaluation) else None)
+    return asking.ask(settings, Asked(request, environment, candidate, evaluation, asked_by or request.requested_by))
 
 
 def _candidate(settings: Settings, request: PromotionRequest, environment: str) -> tuple[Candidate, ToJudge | None]:
@@ -110,13 +86,6 @@ def _candidate(settings: Settings, request: PromotionRequest, environment: str) 
         measured = evaluating.record_measured(settings, candidate.artifact.id)
         evaluation = measured if measured and measured.kind is EvaluationKind.MEASURED else None
     return candidate, evaluation
-
-
-def _asked_before(connection: Connection, promotion_id: UUID, request: PromotionRequest) -> Dossier:
-    known = dossier.of_promotion(connection, promotion_id)
-    if request.request_id is not None and known.promotion.requested_by != request.requested_by:
-        raise RequestIdReused(f"Promotion {promotion_id} was asked for by {known.promotion.requested_by}; choose a new request id.")
-    return known
 
 
 def verify_artifact(settings: Settings, promotion_id: UUID) -> Promotion:
@@ -183,6 +152,8 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is not PromotionStatus.REQUESTED or decision is None or not decision.allowed:
         return known
     at = _now()
+    if outstanding.is_too_old(settings, known, at):
+        return _refuse(settings, known, outstanding.TOO_OLD, anew=True)
     try:
         known = _with_evaluation(settings, known)
         waits = agreeing.waits_for(settings, known.promotion, at)
@@ -201,39 +172,17 @@ def _sign_manifest(settings: Settings, known: Dossier) -> Dossier:
 
 def _apply(settings: Settings, known: Dossier) -> Dossier:
     if known.promotion.status is PromotionStatus.PENDING_APPROVAL:
-        known = _agree(settings, known)
+        known = _moved(known, outstanding.settle(settings, known))
     while known.promotion.status is PromotionStatus.APPROVED:  # still, where an approval was given or taken back in this moment
         known = _apply_verified(settings, known)
     keep_up(settings)
     return known
 
 
-# Whoever waited long is judged again: what was asked for may be forbidden by now.
-def _agree(settings: Settings, known: Dossier) -> Dossier:
-    if known.row["pending_until"] <= _now():
-        return _expire(settings, known, "not everybody agreed in time who had to; ask again")
-    if agreeing.missing(settings, known, _now()):
-        with database.autocommit(settings) as connection:
-            current = promotions.sequence(connection, known.promotion.environment, known.promotion.model)
-            lost = current != known.promotion.sequence_seen
-            return _moved(known, promotion_moves.supersede(connection, known.row, at=_now())) if lost else known
-    judgement = deciding.decide(settings, known, Stage.APPLY)
-    if judgement.together.unavailable:
-        raise Unavailable(judgement.together.source, f"{judgement.together.reason} The promotion still waits; the same command goes on.")
-    with database.transaction(settings) as tx:
-        row = promotion_moves.agree(tx, known.row, judgement, at=_now())
-    return _moved(known, row)
-
-
-def _expire(settings: Settings, known: Dossier, reason: str) -> Dossier:
-    with database.autocommit(settings) as connection:
-        return _moved(known, promotion_moves.expire(connection, known.row, reason, at=_now()))
-
-
 def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
     at = _now()
-    if missing := agreeing.missing(settings, known, at):
-        return _expire(settings, known, f"no approval as {', '.join(missing)} counted any more when it was to be applied; ask again")
+    if ended := outstanding.ended(settings, known, at):
+        return _moved(known, ended)
     try:
         kept = evidence.of_promotion(known)
         _expect(settings, Purpose.PROMOTION, kept, known.row["created_at"], known.promotion.environment)
@@ -255,17 +204,6 @@ def _expect(settings: Settings, purpose: Purpose, kept: Kept, at: datetime, envi
     expect(kept.envelope, keys, kept.expected)
 
 
-def _is_the_same(current: Current, artifact: Artifact, evaluation: ToJudge | None) -> bool:
-    judged = evaluation.digest if evaluation else None
-    return (current.artifact_id, current.evaluation_digest) == (artifact.id, judged)
-
-
-def _outdated(artifact: Artifact, environment: str, replaces: Current) -> NoReturn:
-    raise Outdated(
-        f"What is current for {artifact.model} in {environment} is at sequence {replaces.sequence} now; look at it and ask again."
-    )
-
-
 def _load(settings: Settings, promotion_id: UUID) -> Dossier:
     with database.autocommit(settings) as connection:
         return dossier.of_promotion(connection, promotion_id)
@@ -277,9 +215,9 @@ def _with_evaluation(settings: Settings, known: Dossier) -> Dossier:
     return replace(known, evaluation=evaluating.record_judged(settings, known.promotion, known.artifact))
 
 
-def _refuse(settings: Settings, known: Dossier, reason: str, unavailable: str | None = None) -> Dossier:
+def _refuse(settings: Settings, known: Dossier, reason: str, unavailable: str | None = None, *, anew: bool = False) -> Dossier:
     with database.transaction(settings) as tx:
-        row = promotion_moves.reject(tx, known.row, reason, unavailable=unavailable, at=_now())
+        row = promotion_moves.reject(tx, known.row, reason, unavailable=unavailable, anew=anew, at=_now())
     return _moved(known, row)
 
 

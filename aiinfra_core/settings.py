@@ -5,7 +5,8 @@ What a missing setting means during development (embedded Postgres, local store,
 
 import base64
 import os
-from ipaddress import IPv4Network, IPv6Network
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from aiinfra_core.domain.event_types import LATER_TYPES, TOLD_TYPES
 from aiinfra_core.domain.record import Name
 from aiinfra_core.domain.trust import LogOrigin
 from aiinfra_core.errors import Misconfigured, NotFound
@@ -69,6 +71,23 @@ def _webhook_address(address: SecretStr) -> SecretStr:
 
 def _split_at_commas(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+
+def _networks(value: Any) -> Any:
+    parts = _listed(value)
+    for part in parts if isinstance(value, str) else ():
+        try:
+            ip_network(part)
+        except ValueError:
+            raise ValueError(f"{part[:60]!r} is no network, such as 10.20.0.0/16") from None
+    return parts
+
+
+def _told(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in patterns:
+        if not pattern.startswith(LATER_TYPES) and not any(fnmatchcase(kind, pattern) for kind in TOLD_TYPES):
+            raise ValueError(f"{pattern[:60]!r} is no type of event, such as promotion.applied or approval.*")
+    return patterns
 
 
 def _listed(value: Any) -> Any:
@@ -162,7 +181,7 @@ class Settings(BaseSettings):
     oidc_keys_usable_seconds: float = Field(default=3600.0, gt=0, le=86400)
     roles: str | None = None  # JSON, read by `http_api.access.roles`
     require_mtls: bool = Field(default=False, validation_alias="REQUIRE_MTLS")
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)] = ()
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     proxy_cert_header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$", to_lower=True)] | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -183,8 +202,8 @@ class Settings(BaseSettings):
     public_url: str | None = None  # where people reach the service: links to approval pages begin with it
     notify_url: Annotated[SecretStr, AfterValidator(_webhook_address)] | None = None
     notify_secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
-    notify_events: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
-    notify_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_listed)] = ()
+    notify_events: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_told)] = ()
+    notify_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
     scan: bool = True
     scan_seconds: float = Field(default=120.0, gt=0, le=3600)
 

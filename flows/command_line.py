@@ -157,6 +157,11 @@ def verification(
     return {"artifact": artifact, "incremental": incremental}
 
 
+def settling() -> Parameters:
+    """Return the parameters of a look at the promotions that wait: there are none."""
+    return {}
+
+
 def delivery(
     *, at_once: Annotated[bool, Parameter(negative=(), help="Do not wait for the time of a failing sink's next try.")] = False
 ) -> Parameters:

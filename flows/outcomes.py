@@ -152,6 +152,16 @@ class DeliveryOutcome(Record):
         return f"delivered: {self.delivered} events to {self.sinks} sinks, {self.set_aside} set aside"
 
 
+class SettlingOutcome(Record):
+    """What became of promotions that waited."""
+
+    promotions: dict[UUID, PromotionStatus]
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"settled: {len(self.promotions)} promotions"
+
+
 _Promoted = TypeVar("_Promoted", PromotionOutcome, PipelineOutcome)
 
 
@@ -232,6 +242,11 @@ def verified(history: History, steps: Sequence[Step]) -> VerificationOutcome:
         (place, problem), *more = findings
         raise EvidenceBroken(place, f"{problem}{f' (and {len(more)} more findings)' if more else ''}")
     return VerificationOutcome(events=history.events, waiting=history.waiting, checks=tuple(step.name for step in steps))
+
+
+def settled(promotions: Sequence[Promotion]) -> SettlingOutcome:
+    """Return what became of promotions that waited."""
+    return SettlingOutcome(promotions={one.id: one.status for one in promotions})
 
 
 def delivered(done: Sequence[Mapping[str, Any]]) -> DeliveryOutcome:

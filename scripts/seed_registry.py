@@ -30,7 +30,7 @@ _ENVELOPE = (
 )
 _FILLED = (
     "attestations", "training_jobs", "models", "model_artifacts", "evaluations", "model_promotions", "environment_pointers", "job_leases",
-    "imports", "artifact_tombstones", "search_terms", "search_metrics",
+    "imports", "artifact_tombstones", "policy_decisions", "search_terms", "search_metrics",
 )  # fmt: skip
 _CONSTRAINTS = """
 SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
@@ -99,6 +99,11 @@ _STEPS = (
         CASE WHEN i / 5 % 500 = 7 THEN 'pending_approval' WHEN i / 5 % 7 = 0 THEN 'rejected' ELSE 'applied' END AS status
       FROM generate_series(0, :count - 1) AS i WHERE i % 5 = 0
     ) AS asked
+    """,
+    """
+    INSERT INTO policy_decisions SELECT pg_temp.id_of('decision', i), pg_temp.id_of('promotion', i), 'local', 'request', i / 5 % 7 <> 0,
+      '{"allowed":true,"policyId":"seed","reason":"seeded","source":"local"}', NULL, pg_temp.moment(i)
+    FROM generate_series(0, :count - 1) AS i WHERE i % 5 = 0
     """,
     """
     INSERT INTO environment_pointers

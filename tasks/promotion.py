@@ -6,6 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from aiinfra_core import promoting
+from aiinfra_core.approving import waiting
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest
 from aiinfra_core.embedded.defaults import current_settings
 from aiinfra_core.settings import environment_named
@@ -47,3 +48,9 @@ def sign_manifest(promotion_id: UUID) -> Promotion:
 def apply_promotion(promotion_id: UUID) -> Promotion:
     """Verify the manifest and make the artifact current; a promotion that lost the race is superseded."""
     return promoting.apply_promotion(current_settings(), promotion_id)
+
+
+@task(**retry_when_transient, cache_policy=NO_CACHE)
+def settle_waiting() -> list[Promotion]:
+    """Carry on promotions that waited for people and whose time is over, were overtaken, or that nobody is missing for."""
+    return waiting.go_on(current_settings())

@@ -12,7 +12,7 @@ from uuid import UUID
 from aiinfra_core import agreeing, database, promoting
 from aiinfra_core.approving import statements
 from aiinfra_core.approving.statements import Vouched, longest, unsigned_approval, unsigned_withdrawal
-from aiinfra_core.domain.actor import checked_actor
+from aiinfra_core.domain.actor import checked_actor, same_person_key
 from aiinfra_core.domain.approval import Approval, Means, Withdrawal
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
@@ -188,8 +188,8 @@ def _signed_withdrawal(settings: Settings, known: Dossier, approval: Approval, b
 def _check_counts(settings: Settings, known: Dossier, approver: str, roles: tuple[str, ...], at: datetime) -> None:
     with database.autocommit(settings) as connection:
         barred = agreeing.barred_from(connection, known)
-    if approver in barred:
-        raise Forbidden(f"{approver} {barred[approver]}; somebody else has to agree.")
+    if part := barred.get(same_person_key(approver)):
+        raise Forbidden(f"{approver} {part}; somebody else has to agree.")
     asked = agreeing.needed(settings, known.promotion, at)
     if not asked.keys() & set(roles):
         raise Forbidden(

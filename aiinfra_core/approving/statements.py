@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from aiinfra_core import agreeing
 from aiinfra_core.domain.actor import checked_actor
-from aiinfra_core.domain.approval import Approval, Means, Withdrawal
+from aiinfra_core.domain.approval import UNPROVEN, Approval, Means, Withdrawal
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.trust import Purpose, Trust
 from aiinfra_core.errors import BadInput, EvidenceBroken, Forbidden, Misconfigured
@@ -100,9 +100,11 @@ def vouched_approval(settings: Settings, known: Dossier, who: Vouched, comment: 
 
     Raises:
         BadInput: the approver or the issuer cannot be recorded.
+        Forbidden: nobody proved to be them, and there is a trust root.
         Misconfigured: the service's signature would not count for that.
         Unavailable: the signer gave none.
     """
+    _check_proven(settings, who)
     approver, until = checked_actor(who.approver), at + longest(known)
     approval = unsigned_approval(known, approver, Means.IDENTITY, at=at, until=until, roles=who.roles, comment=comment)
     payload = claims.of_approval(approval, known.promotion, known.artifact, checked_actor(who.issuer))
@@ -139,12 +141,31 @@ def vouched_withdrawal(
     """Sign a withdrawal in the name of somebody the service knows.
 
     Raises:
-        BadInput, Misconfigured, Unavailable: as `vouched_approval`.
+        BadInput, Forbidden, Misconfigured, Unavailable: as `vouched_approval`.
     """
+    _check_proven(settings, who)
     withdrawal = unsigned_withdrawal(approval, at=at, reason=reason)
     payload = claims.of_withdrawal(withdrawal, approval, known.promotion, known.artifact, checked_actor(who.issuer))
     signed = attest(payload, configured_signer(settings, Purpose.VOUCHING, known.promotion.environment))
     return withdrawal.model_copy(update={"attestation": signed.digest}), signed
+
+
+def check_own(envelope: bytes, actor: str) -> None:
+    """See that an envelope holds nobody's agreement, or its withdrawal, but that of `actor`, who proved who they are and handed it in.
+
+    Whose keys sign for whom is what the trust root says; that the same person goes by another name elsewhere is what nobody can see.
+
+    Raises:
+        BadInput: it cannot be read.
+        Forbidden: it is somebody else's.
+    """
+    said = said_in(envelope)
+    name = said.approver if isinstance(said, shapes.Approval) else said.withdrawn_by if isinstance(said, shapes.Withdrawal) else actor
+    if name != actor:
+        raise Forbidden(
+            f"You are {actor}, and the envelope is in the name of {name[:64]}: everybody hands in their own. If both are you, have the"
+            " owner of your key named in the trust root exactly as your identity provider names you."
+        )
 
 
 def said_in(envelope: bytes) -> Predicate:
@@ -185,6 +206,14 @@ def _opened(trust: Trust, known: Dossier, envelope: bytes, expected: bytes, at: 
         signer_id=listed(trust, signature.keyid).signer_id,
         signature=signature.base64,
     )
+
+
+def _check_proven(settings: Settings, who: Vouched) -> None:
+    if settings.trust_root is not None and who.issuer in UNPROVEN:
+        raise Forbidden(
+            f"Nobody proves to be {who.approver} ({who.issuer}): sign with a key that the trust root lists, or unset AI_INFRA_TRUST_ROOT"
+            " and move this home's own trust root away."
+        )
 
 
 def _check_clock(earliest: datetime, said: datetime, now: datetime) -> None:

@@ -8,7 +8,7 @@ from aiinfra_core.cli.typed import person
 from aiinfra_core.domain.artifact import DigestKind
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.embedded.defaults import settings_without_database
-from aiinfra_core.errors import BadInput, EvidenceBroken, NotFound
+from aiinfra_core.errors import BadInput, EvidenceBroken, Misconfigured, NotFound
 from aiinfra_core.evidence import confirmations, dsse, statement
 from aiinfra_core.evidence.predicates import Promotion as Manifest
 from aiinfra_core.evidence.statement import Subject
@@ -16,6 +16,8 @@ from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.keys import signer_at, trust_of
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing.public_key import PublicKey
+from aiinfra_core.signing.signer import Signer
+from aiinfra_core.signing.uri import parse
 from aiinfra_core.wire.approvals import SentApprovals
 
 
@@ -23,11 +25,12 @@ def signed_approval(uri: str, approver: str | None, found: SentApprovals, at: da
     """Return an approval of exactly the manifest that was found, signed with the key of this URI.
 
     Raises:
+        BadInput: there is no manifest, or the URI names no signer.
         EvidenceBroken: the manifest says something else than was told of it.
         Misconfigured, Unavailable: the key cannot be loaded, or does not sign.
     """
     settings, promotion = _trusting(here), found.promotion
-    signer = signer_at(settings, uri)
+    signer = _signer(settings, uri)
     return dsse.sign(
         confirmations.approval(
             promotion_id=promotion.id,
@@ -64,7 +67,15 @@ def signed_withdrawal(uri: str, approval_id: UUID, found: SentApprovals, at: dat
         withdrawn_by=approval.approver,
         withdrawn_at=at,
     )
-    return dsse.sign(payload, signer_at(settings, uri))
+    return dsse.sign(payload, _signer(settings, uri))
+
+
+def _signer(settings: Settings, typed: str) -> Signer:
+    try:
+        parse(typed, "--key (or AI_INFRA_APPROVAL_SIGNER_URI)")
+    except Misconfigured as error:
+        raise BadInput(str(error)) from None
+    return signer_at(settings, typed)
 
 
 # The trust root of this home says whose keys count here, and nothing about a service elsewhere.

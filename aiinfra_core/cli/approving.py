@@ -11,6 +11,7 @@ from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next, say_table, score, working
 from aiinfra_core.cli.promoting import awaited, exit_code_of
 from aiinfra_core.cli.registry import Agreed, Registry, Server, TakenBack, registry_at
+from aiinfra_core.cli.typed import digest
 from aiinfra_core.domain.promotion import PromotionStatus
 from aiinfra_core.errors import BadInput
 from aiinfra_core.wire.approvals import SentApproval, SentApprovals
@@ -44,6 +45,7 @@ def approve(
     as_json: AsJson = False,
 ) -> ExitCode:
     """Agree to exactly one manifest; the approval that was missing carries the promotion on."""
+    digest("--manifest", manifest, "the manifest you looked at")
     with registry_at(server) as registry:
         if manifest is None:
             return _show(registry.approvals(promotion), server, as_json, to_agree=True)
@@ -81,12 +83,15 @@ def withdraw(
 ) -> None:
     """Take an approval of yours back, as long as its promotion is not applied."""
     with registry_at(server) as registry:
+        begun = registry.now()
         envelope = _signed_withdrawal(registry, promotion, approval, key, here=not server) if key else None
         taken = TakenBack(promotion=promotion, approval=approval, approver=approver, reason=reason, envelope=envelope)
         found = registry.withdraw(taken)
         if as_json:
             return say_json(found)
-        say(f"The approval of {found.approval.approver} is taken back.")
+        before = found.approval.withdrawn and found.approval.withdrawn.created_at
+        was = f"was taken back before, at {before:%Y-%m-%d %H:%M:%S} UTC" if before and before < begun else "is taken back"
+        say(f"The approval of {found.approval.approver} {was}.")
         return _say_what_next(registry, found.promotion)
 
 

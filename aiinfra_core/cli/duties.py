@@ -32,17 +32,19 @@ def of_waiting(found: list[tuple[Promotion, int]]) -> list[dict[str, Any]]:
 
 def say_duties(rows: list[dict[str, Any]]) -> None:
     """Print them as a table."""
-    shown = [
-        (
-            f"  {row['environment']}",
-            row["problem"] or row["policy"],
-            ", ".join(f"{count} as {role}" for role, count in row["approvals"].items()) or "nobody",
-            ", ".join(row["approverIsNot"]),
-            ", ".join(row["requesterIsNot"]) or "nobody",
-        )
-        for row in rows
-    ]
+    shown = [(f"  {row['environment']}", *(("?",) * 4 if row["problem"] else _told(row))) for row in rows]
     say_table(("  GATE OF", "POLICY", "HAS TO AGREE", "CANNOT AGREE", "CANNOT ASK"), shown)
+    for problem in dict.fromkeys(row["problem"] for row in rows if row["problem"]):
+        say(f"Nobody can tell for {', '.join(row['environment'] for row in rows if row['problem'] == problem)}: {problem}")
+
+
+def _told(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["policy"],
+        ", ".join(f"{count} as {role}" for role, count in row["approvals"].items()) or "nobody",
+        ", ".join(row["approverIsNot"]),
+        ", ".join(row["requesterIsNot"]) or "nobody",
+    )
 
 
 def say_waiting(rows: list[dict[str, Any]]) -> None:

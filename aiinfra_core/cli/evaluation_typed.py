@@ -11,6 +11,7 @@ from aiinfra_core.domain.evaluation import EvaluationSpec
 from aiinfra_core.errors import BadInput
 from aiinfra_core.training import code as training_code
 
+_FIELDS = {str(field.alias): name for name, field in EvaluationSpec.model_fields.items()}
 _NEEDED = {"codeRef": "--code", "entryPoint": "--entry-point", "datasetRefs": "--dataset"}
 
 
@@ -38,6 +39,8 @@ class EvaluationOptions:
             BadInput: something of it is missing or wrong.
         """
         fields: dict[str, Any] = {} if self.spec is None else json_file(self.spec)
+        if unknown := sorted(fields.keys() - _FIELDS.keys()):
+            raise BadInput(f"{self.spec} names {unknown[0][:80]!r}, which no evaluation spec has; it has {', '.join(_FIELDS)}.")
         options = {"codeRef": self.code, "entryPoint": self.entry_point, "seed": self.seed}
         fields |= {name: value for name, value in options.items() if value is not None}
         if self.param:

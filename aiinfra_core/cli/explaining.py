@@ -13,9 +13,10 @@ from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, counting, say, say_fields, say_json, say_next, say_table
 from aiinfra_core.cli.parts import running_parts
 from aiinfra_core.cli.typed import RequestedBy, person, reference
+from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Decision, Promotion, Stage
 from aiinfra_core.errors import BadInput
-from aiinfra_core.policy import gate
+from aiinfra_core.policy import files, gate
 from aiinfra_core.registry import artifacts, policy_decisions, promotions
 from aiinfra_core.registry.past_promotions import Which
 from aiinfra_core.registry.policy_decisions import GateDecision
@@ -25,6 +26,7 @@ from aiinfra_core.simulating import Replayed, Simulation
 
 _STAGES = {Stage.REQUEST: "when it was asked for", Stage.APPLY: "before it was applied"}
 _MOST_SHOWN = 50
+_MOST_VALUE = 160
 Json = dict[str, Any]
 
 
@@ -35,11 +37,16 @@ def explain(
     /,
     *,
     to: Annotated[str | None, Parameter(help="The environment it would be promoted to.")] = None,
+    policy: Annotated[
+        str | None, Parameter(help="With --to: a policy's file or name to judge by; without it, the one that is configured.")
+    ] = None,
     requested_by: RequestedBy = None,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Show every rule with its inputs and its outcome."""
-    settings = running_parts()
+    if policy is not None and to is None:
+        raise BadInput("What was decided is told by the policy it was decided by; to judge by another one now, say where: --to ENVIRONMENT")
+    settings = _under(running_parts(), policy)
     if to is not None:
         return _explain_now(settings, reference(settings, what), to, person(requested_by), as_json)
     return _explain_then(settings, _promotion_id(what), as_json)
@@ -54,15 +61,20 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Replay a policy over past promotions; nothing is recorded."""
-    settings = running_parts()
-    if policy is not None:
-        settings = settings.model_copy(update={"policy": str(Path(policy).resolve()) if Path(policy).is_file() else policy})
+    settings = _under(running_parts(), policy)
     which = Which(environment and environment_named(settings, environment), model, _moment(since))
     with counting("Replaying") as progress:
         found = simulating.simulate(settings, which, progress)
     if as_json:
         return say_json(_simulated(found))
     return _say_simulation(found)
+
+
+def _under(settings: Settings, policy: str | None) -> Settings:
+    if policy is None:
+        return settings
+    files.read(Path(policy))  # here it is what was typed that is wrong, and no setting
+    return settings.model_copy(update={"policy": str(Path(policy).resolve()) if Path(policy).is_file() else policy})
 
 
 def _explain_now(settings: Settings, what: str, to: str, requester: str, as_json: bool) -> ExitCode:
@@ -78,8 +90,17 @@ def _explain_now(settings: Settings, what: str, to: str, requester: str, as_json
         _say_decision(answer.decision, policy)
         for name in others:
             say(f"{name} has to agree too; it is asked only about a promotion.")
-        say_next(f"aiinfra promote {artifact.model}:{artifact.version} --to {inputs['environment']}")
+        if settings.policy == Settings().policy or not answer.decision.allowed:
+            say_next(_after(artifact, inputs, allowed=answer.decision.allowed))
     return ExitCode.OK if answer.decision.allowed else ExitCode.REFUSED
+
+
+def _after(artifact: Artifact, inputs: Json, *, allowed: bool) -> str:
+    name = f"{artifact.model}:{artifact.version}"
+    if allowed:
+        return f"aiinfra promote {name} --to {inputs['environment']}"
+    lacks_what_was_measured = inputs["evaluation"] is None and artifact.training_job_id
+    return f"aiinfra evaluate {name}" if lacks_what_was_measured else f"aiinfra models show {name}"
 
 
 def _explain_then(settings: Settings, promotion_id: UUID, as_json: bool) -> ExitCode:
@@ -122,9 +143,9 @@ def _say_decision(decision: Decision, policy: Policy | None) -> None:
             "asks for": _asked_for(decision),
         }
     )
-    if rules := _rules(decision, policy):
-        rows = [(f"  {one['id']}", one["verdict"], one["reason"], _used(one), one["expression"]) for one in rules]
-        say_table(("  RULE", "SAYS", "WHY", "SAW", "EXPRESSION"), rows)
+    for one in _rules(decision, policy):
+        say(f"Rule {one['id']}")
+        say_fields({"says": one["verdict"], "why": one["reason"], "saw": _used(one), "expression": one["expression"]})
 
 
 def _asked_for(decision: Decision) -> str | None:
@@ -132,8 +153,9 @@ def _asked_for(decision: Decision) -> str | None:
     return ", ".join(f"{number} approval{'s' if number > 1 else ''} as {role}" for role, number in sorted(approvals.items())) or None
 
 
-def _used(rule: Json) -> str:
-    return ", ".join(f"{path} = {canonical_json.dumps(value).decode()}" for path, value in rule["used"].items())
+def _used(rule: Json) -> str | None:
+    seen = ((path, canonical_json.dumps(value).decode()) for path, value in rule["used"].items())
+    return "\n".join(f"{path} = {text if len(text) <= _MOST_VALUE else f'{text[:_MOST_VALUE]}…'}" for path, text in seen) or None
 
 
 def _rules(decision: Decision, policy: Policy | None) -> list[Json]:

@@ -11,20 +11,23 @@ from aiinfra_core.artifact_store import streams
 from aiinfra_core.cli.output import working
 from aiinfra_core.cli.registry import Agreed, Known, Listed, Registration, TakenBack, Wanted
 from aiinfra_core.cli.typed import checked, person, reference
+from aiinfra_core.domain.approval import THIS_MACHINE
 from aiinfra_core.domain.artifact import RegistrationRequest
 from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import JobStatus, Lease, TrainingJob, TrainingSpec
 from aiinfra_core.errors import BadInput
+from aiinfra_core.policy import files, gate
 from aiinfra_core.promoting import promote
 from aiinfra_core.registering import register, registration_of
-from aiinfra_core.registry import artifacts, cards, evaluations, imports, leases, promotions, tombstones
+from aiinfra_core.registry import artifacts, cards, evaluations, imports, leases, promotions, reproductions, scans, tombstones
 from aiinfra_core.registry import jobs as recorded_jobs
 from aiinfra_core.settings import Settings
 from aiinfra_core.verifying import verify_model
 from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.executing import SentJobDetails, sent_job_details
-from aiinfra_core.wire.reading import SentCheck, SentReport
+from aiinfra_core.wire.reading import SentCheck, SentReport, SentReproduction
 from aiinfra_core.wire.records import SentArtifact, SentJob, SentPromotion, sent_artifact, sent_card, sent_job, sent_promotion
+from aiinfra_core.wire.scans import SentScan, sent_scan
 
 
 class Here:
@@ -40,6 +43,10 @@ class Here:
     def environments(self) -> Sequence[str]:
         """Return the environments in the order a model takes."""
         return self._settings.environments
+
+    def judges_by_default(self) -> bool:
+        """Whether the shipped policy `default` is all that decides."""
+        return gate.gates(self._settings) == (gate.LOCAL,) and self._settings.policy in (None, files.DEFAULT)
 
     def train(
         self, spec: TrainingSpec, *, requested_by: str | None, request_id: str | None, wait: bool, tell: Callable[[str], None]
@@ -140,6 +147,7 @@ class Here:
         with database.snapshot(self._settings) as tx:
             found = artifacts.find(tx, reference(self._settings, reference_typed))
             card = cards.newest(tx, found.model, found.version) or cards.newest(tx, found.model, None)
+            scan, again = scans.newest(tx, found.id), reproductions.newest(tx, found.id)
             imported, tombstone = imports.of_artifact(tx, found.id), tombstones.of_artifact(tx, found.id)
             return Known(
                 artifact=sent_artifact(found),
@@ -150,7 +158,15 @@ class Here:
                 card=sent_card(card) if card else None,
                 imported_from=imported.source if imported else None,
                 pruned=f"{tombstone.reason}, by {tombstone.pruned_by}" if tombstone else None,
+                scan=sent_scan(scan) if scan else None,
+                reproduction=SentReproduction.model_validate(again.model_dump(exclude={"request_id"})) if again else None,
             )
+
+    def scan(self, artifact: SentArtifact) -> SentScan | None:
+        """Return what the newest scan of a version found, None where nobody looked."""
+        with database.autocommit(self._settings) as connection:
+            found = scans.newest(connection, artifact.id)
+        return sent_scan(found) if found else None
 
     def verify(self, reference_typed: str) -> SentReport:
         """Check what is recorded about a version, and its bytes."""
@@ -164,7 +180,7 @@ class Here:
             raise BadInput("Nobody proves here who they are: sign with a key of yours, --key URI, or ask a service with --server URL.")
         with database.autocommit(self._settings) as connection:
             asked = promotions.get(connection, promotion_id).approvals_required or {}
-        return Vouched(person(approver), tuple(sorted({"approver", *asked})), "this-machine")
+        return Vouched(person(approver), tuple(sorted({"approver", *asked})), THIS_MACHINE)
 
     def _shown(self, job: TrainingJob, lease: Lease | None) -> SentJobDetails:
         run = prefect_runs.address_of(self._settings, lease.flow_run_id) if lease and lease.flow_run_id else None

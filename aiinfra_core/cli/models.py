@@ -11,13 +11,14 @@ from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next,
 from aiinfra_core.cli.registry import Known, Listed, Server, registry_at
 from aiinfra_core.cli.typed import Reference
 from aiinfra_core.domain.artifact import Evaluation
-from aiinfra_core.domain.evaluation import source_in_words
+from aiinfra_core.domain.evaluation import EvaluationSource, source_in_words, source_of
 from aiinfra_core.errors import BadInput
 from aiinfra_core.wire.records import SentCard, SentPromotion
 
 models = App(name="models")
 
 _MOST = 500
+_SHORT = 12
 
 
 @models.command(name="list", help_epilogue=examples("aiinfra models list", "aiinfra models list rain --limit 10 --json"))
@@ -42,13 +43,13 @@ def list_versions(
 
 @models.command(help_epilogue=examples("aiinfra models show rain", "aiinfra models show rain@prod --json"))
 def show(artifact: Reference, /, *, server: Server = None, as_json: AsJson = False) -> None:
-    """Show a version: its bytes, where they came from, how they scored, who promoted it and where it is current."""
+    """Show a version: its bytes, where they came from, how they scored on which data, who promoted it and where it is current."""
     with registry_at(server) as registry:
         known = registry.known(artifact)
     if as_json:
         return say_json(known)
     _say_artifact(known)
-    _say_evaluations(known.evaluations)
+    _say_evaluations(known)
     _say_promotions(known.promotions)
     current = ", ".join(f"{place.environment} (sequence {place.sequence})" for place in known.current_in)
     say(f"Current in: {current or 'no environment'}")
@@ -90,6 +91,8 @@ def _say_artifact(known: Known) -> None:
             "registered": f"{artifact.created_at:%Y-%m-%d %H:%M:%S} UTC by {artifact.registered_by}, signed by {artifact.signer_id}",
             "training": f"job {job.id}, {job.code_ref}, seed {job.seed}" if job else f"elsewhere: no provenance{imported}",
             "bytes removed": known.pruned,
+            "scan": _of_scan(known),
+            "reproduction": _of_reproduction(known),
             **(_of_card(card) if card else {}),
         }
     )
@@ -104,11 +107,44 @@ def _of_card(card: SentCard) -> dict[str, str | None]:
     }
 
 
-def _say_evaluations(found: Sequence[Evaluation]) -> None:
-    if found:
-        say("Evaluations:")
-        rows = [(f"  {source_in_words(one.kind, one.spec)}", score(one.metrics), one.recorded_by) for one in found]
-        say_table(("  HOW", "METRICS", "BY"), rows)
+def _of_scan(known: Known) -> str:
+    scan = known.scan
+    return f"{scan.verdict}, {scan.created_at:%Y-%m-%d %H:%M} UTC by {scan.scanner}" if scan else "not scanned"
+
+
+def _of_reproduction(known: Known) -> str:
+    again = known.reproduction
+    return f"{again.outcome}, {again.finished_at:%Y-%m-%d %H:%M} UTC by {again.reproduced_by}" if again else "not trained again"
+
+
+def _say_evaluations(known: Known) -> None:
+    if not known.evaluations:
+        return
+    say("Evaluations:")
+    told = [(one, source_of(one.kind, one.spec_digest)) for one in known.evaluations]
+    rows = [
+        (
+            f"  {source_in_words(one.kind, one.spec)}",
+            score(one.metrics),
+            _measured_on(known, one, source),
+            score((one.spec or {}).get("parameters")),
+            source,
+            one.recorded_by,
+            one.digest[:_SHORT],
+        )
+        for one, source in told
+    ]
+    say_table(("  HOW", "METRICS", "ON", "PARAMETERS", "SOURCE", "BY", "DIGEST"), rows)
+
+
+def _measured_on(known: Known, one: Evaluation, source: EvaluationSource) -> str:
+    if source is EvaluationSource.CALLER:
+        return "nobody knows"
+    if one.spec is not None:
+        used = [(ref["name"], ref["sha256"]) for ref in one.spec["datasetRefs"]]
+    else:
+        used = [(ref.name, ref.sha256) for ref in known.job.dataset_refs] if known.job else []
+    return ", ".join(f"{name} ({sha256[:_SHORT]})" for name, sha256 in used) or "no dataset is named"
 
 
 def _say_promotions(found: Sequence[SentPromotion]) -> None:

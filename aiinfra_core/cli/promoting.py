@@ -1,6 +1,5 @@
 """`promote`."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -8,7 +7,7 @@ from cyclopts import Parameter
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, note, say, say_fields, say_json, say_next, score, working
 from aiinfra_core.cli.registry import Registry, Server, Wanted, registry_at
-from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, values
+from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, digest, values
 from aiinfra_core.domain.promotion import REFUSED, PromotionStatus
 from aiinfra_core.wire.records import SentPromotion
 
@@ -37,8 +36,13 @@ def promote(
     as_json: AsJson = False,
 ) -> ExitCode:
     """Ask for a promotion and carry it out as far as it is allowed."""
-    claimed = values("--metric", metric) or None
-    about = {"artifact": artifact, "environment": to, "evaluation": claimed, "judged_on": evaluation}
+    claimed = values("--metric", metric, "quality=0.9") or None
+    about = {
+        "artifact": artifact,
+        "environment": to,
+        "evaluation": claimed,
+        "judged_on": digest("--evaluation", evaluation, "a recorded evaluation"),
+    }
     wanted = Wanted(**about, requested_by=requested_by, request_id=request_id)
     with registry_at(server) as registry:
         begun = registry.now()
@@ -48,7 +52,7 @@ def promote(
             say_json(promotion)
         else:
             _say(registry, promotion, here=not server)
-    if promotion.created_at < begun:
+    if promotion.updated_at < begun:
         _note_recorded(promotion)
     return exit_code_of(promotion)
 
@@ -81,10 +85,9 @@ def _say(registry: Registry, promotion: SentPromotion, *, here: bool) -> None:
         say("Somebody else has to agree; whoever does so last carries it on.")
         say_next(f"aiinfra approve {promotion.id}")
     if promotion.status == PromotionStatus.APPLIED:
-        say_next(_after(name, promotion, registry.environments()))
-    if promotion.status == PromotionStatus.REJECTED and not promotion.evaluation and exit_code_of(promotion) is ExitCode.REFUSED:
-        claim = f"aiinfra promote {name} --to {promotion.environment} --metric quality=SCORE"
-        say_next(f"aiinfra evaluate {name}" if here and artifact.training_job_id else claim)
+        say_next(_after(registry, name, promotion))
+    if promotion.status in REFUSED and exit_code_of(promotion) is ExitCode.REFUSED:
+        say_next(f"aiinfra policy explain {promotion.id}" if here else f"aiinfra approvals page {promotion.id} --out promotion.html")
 
 
 def _facts(promotion: SentPromotion) -> dict[str, Any]:
@@ -106,8 +109,8 @@ def _waits(promotion: SentPromotion) -> dict[str, str | None]:
     return {"needs": awaited(promotion), "waits until": until}
 
 
-def _after(name: str, promotion: SentPromotion, environments: Sequence[str]) -> str:
-    environment = promotion.environment
+def _after(registry: Registry, name: str, promotion: SentPromotion) -> str:
+    environment, environments = promotion.environment, registry.environments()
     later = environments[environments.index(environment) + 1 :] if environment in environments else ()
-    claimed = " --metric quality=SCORE" if promotion.evaluation_kind == "claimed" else ""
+    claimed = " --metric quality=SCORE" if promotion.evaluation_kind == "claimed" and registry.judges_by_default() else ""
     return f"aiinfra promote {name} --to {later[0]}{claimed}" if later else f"aiinfra verify {name}"

@@ -5,13 +5,16 @@ from uuid import UUID
 
 from cyclopts import Parameter
 
-from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next
+from aiinfra_core.cli.output import AsJson, note, say, say_fields, say_json, say_next
 from aiinfra_core.cli.registry import Registration, Server, registry_at
 from aiinfra_core.cli.typed import Pairs, RequestId, values
+from aiinfra_core.domain.scan import HARMLESS, IN_WORDS, Verdict
 from aiinfra_core.errors import BadInput
 from aiinfra_core.wire.records import SentArtifact
+from aiinfra_core.wire.scans import SentScan
 
 _WAYS = "Name a training job, or --model with a path, or --model with --uri and --checksum."
+_MOST_FINDINGS = 3
 
 
 def register(
@@ -42,7 +45,16 @@ def register(
     )
     with registry_at(server) as registry:
         artifact = registry.register(wanted)
-    return say_json(artifact) if as_json else _say(artifact, here=not server)
+        scan = registry.scan(artifact)
+        by_default = registry.judges_by_default()
+    if as_json:
+        say_json(artifact)
+    else:
+        _say(artifact, scan)
+    if scan and scan.verdict not in HARMLESS:
+        note(f"Warning: {artifact.model}:{artifact.version} is {scan.verdict}: {IN_WORDS[Verdict(scan.verdict)]}. {_reasons(scan)}")
+    if not as_json:
+        say_next(_after(artifact, here=not server, by_default=by_default))
 
 
 def _job_id(source: str | None) -> UUID | None:
@@ -60,16 +72,29 @@ def _refuse_unclear(source: str | None, job: UUID | None, model: str | None, uri
         raise BadInput(_WAYS)
 
 
-def _say(artifact: SentArtifact, *, here: bool) -> None:
-    name = f"{artifact.model}:{artifact.version}"
-    say(f"{name} is registered")
+def _say(artifact: SentArtifact, scan: SentScan | None) -> None:
+    say(f"{artifact.model}:{artifact.version} is registered")
     say_fields(
         {
             "artifact": artifact.id,
             "checksum": f"{artifact.digest_kind} {artifact.checksum}",
             "bytes": f"{artifact.size_bytes} at {artifact.artifact_uri}",
             "signer": artifact.signer_id,
+            "scan": scan.verdict if scan else "not scanned",
         }
     )
-    measured = here and artifact.training_job_id  # a service takes no evaluate
-    say_next(f"aiinfra evaluate {name}" if measured else f"aiinfra promote {name} --to staging --metric quality=SCORE")
+
+
+def _reasons(scan: SentScan) -> str:
+    worst = [one for one in scan.findings if one.verdict == scan.verdict]
+    return "; ".join(f"{one.file or 'the file'}: {one.detail or one.format}" for one in worst[:_MOST_FINDINGS])
+
+
+# A service takes no evaluate and explains no policy; what it trained, it is asked to promote on what was measured.
+def _after(artifact: SentArtifact, *, here: bool, by_default: bool) -> str:
+    name = f"{artifact.model}:{artifact.version}"
+    if here and artifact.training_job_id:
+        return f"aiinfra evaluate {name}"
+    if here and not by_default:
+        return f"aiinfra policy explain {name} --to staging"
+    return f"aiinfra promote {name} --to staging{' --metric quality=SCORE' if by_default else ''}"

@@ -17,8 +17,9 @@ from aiinfra_core.domain.record import Record
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.executing import SentJobDetails
-from aiinfra_core.wire.reading import SentReport
+from aiinfra_core.wire.reading import SentReport, SentReproduction
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
+from aiinfra_core.wire.scans import SentScan
 
 PATIENCE_SECONDS = 15.0
 """How long a command asks a service that does not answer."""
@@ -68,7 +69,7 @@ class Listed(Record):
 
 
 class Known(Record):
-    """What is recorded about a version."""
+    """What is recorded about a version; `scan` and `reproduction` are the newest."""
 
     artifact: SentArtifact
     job: SentJob | None
@@ -78,6 +79,8 @@ class Known(Record):
     card: SentCard | None = None
     imported_from: str | None = None
     pruned: str | None = None
+    scan: SentScan | None = None
+    reproduction: SentReproduction | None = None
 
 
 class Agreed(Record):
@@ -108,6 +111,9 @@ class Registry(Protocol):
 
     def environments(self) -> Sequence[str]:
         """Return the environments in the order a model takes."""
+
+    def judges_by_default(self) -> bool:
+        """Whether it is known that the shipped policy `default`, which takes a claimed score, is all that decides."""
 
     def train(
         self, spec: TrainingSpec, *, requested_by: str | None, request_id: str | None, wait: bool, tell: Callable[[str], None]
@@ -149,6 +155,9 @@ class Registry(Protocol):
 
     def known(self, reference: str) -> Known:
         """Return a version and all that is recorded about it."""
+
+    def scan(self, artifact: SentArtifact) -> SentScan | None:
+        """Return what the newest scan of a version found, None where nobody looked."""
 
     def verify(self, reference: str) -> SentReport:
         """Check what is recorded about a version."""

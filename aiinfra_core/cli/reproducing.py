@@ -39,7 +39,7 @@ def reproduce(
     settings = running_parts()
     with database.transaction(settings) as tx:
         found = artifacts.find(tx, reference(settings, artifact))
-    tolerances, by = values("--tolerance", tolerance), person(reproduced_by)
+    tolerances, by = values("--tolerance", tolerance, "quality=0.01"), person(reproduced_by)
     request = checked(ReproductionRequest, artifact=str(found.id), tolerances=tolerances, reproduced_by=by, request_id=request_id)
     note(f"Training {found.model}:{found.version} again")
     with working(f"Training {found.model}:{found.version} again") as tell:

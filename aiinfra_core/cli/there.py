@@ -12,12 +12,13 @@ from aiinfra_core.client import Client, PromotionUnavailable
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import Pointer, PromotionStatus
 from aiinfra_core.domain.training import TrainingSpec
-from aiinfra_core.errors import BadInput, Conflict, NotFound, Unauthenticated
+from aiinfra_core.errors import BadInput, Conflict, NotAllowed, NotFound, Unauthenticated
 from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.asking import AskedRegistration
 from aiinfra_core.wire.executing import SentJobDetails
 from aiinfra_core.wire.reading import SentReport
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
+from aiinfra_core.wire.scans import SentScan
 
 _TICK = timedelta(microseconds=1)
 _PAGE = 500
@@ -37,6 +38,10 @@ class There:
     def environments(self) -> Sequence[str]:
         """Return the environments in the order a model takes."""
         return [one.name for one in self._client.environments()]
+
+    def judges_by_default(self) -> bool:
+        """A service does not tell which policy decides."""
+        return False
 
     def train(
         self, spec: TrainingSpec, *, requested_by: str | None, request_id: str | None, wait: bool, tell: Callable[[str], None]
@@ -162,7 +167,16 @@ class There:
             card=self._card(found.artifact),
             imported_from=next((node.about["source"] for node in nodes if node.kind == "import"), None),
             pruned=next((f"{node.about['reason']}, by {node.about['prunedBy']}" for node in nodes if node.kind == "tombstone"), None),
+            scan=self.scan(found.artifact),
+            reproduction=next(self._client.reproductions(found.artifact.id, page_size=1), None),
         )
+
+    def scan(self, artifact: SentArtifact) -> SentScan | None:
+        """Return what the newest scan of a version found, None where nobody looked."""
+        try:
+            return self._client.scan(artifact.id)
+        except (NotFound, NotAllowed):  # whoever may register need not be allowed to read
+            return None
 
     def verify(self, reference: str) -> SentReport:
         """Let the service check what is recorded about a version, and its bytes."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from aiinfra_core.cli.output import note, say, say_fields, say_json, say_next, say_table
+from aiinfra_core.domain.actor import same_person_key
 from aiinfra_core.domain.trust import Trust, TrustedKey
 from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.evidence.trust_root import TrustRoot
@@ -137,7 +138,7 @@ def _unreachable(trust: Trust, now: datetime) -> Iterator[str]:
         if any(_can(key, "vouching", environment, now) for key in trust.keys):
             continue  # who has a role is for an identity provider to say
         for role, number in needed.items():
-            owners = {key.owner for key in trust.keys if role in key.roles and _can(key, "approval", environment, now)}
+            owners = {same_person_key(key.owner) for key in trust.keys if role in key.roles and _can(key, "approval", environment, now)}
             if len(owners) < number:
                 yield f"{environment} asks for {number} of the role {role}, but {len(owners)} can approve; list more: aiinfra trust add-key"
 

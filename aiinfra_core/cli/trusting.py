@@ -20,7 +20,7 @@ from aiinfra_core.embedded.defaults import settings_without_database, trust_fold
 from aiinfra_core.errors import BadInput
 from aiinfra_core.evidence import trust_editing
 from aiinfra_core.evidence.root_editing import RootPlan
-from aiinfra_core.keys import signers_as_keys
+from aiinfra_core.keys import SIGNED_HERE, WITH_VOUCHING, signers_as_keys
 from aiinfra_core.settings import Settings, environment_named
 from aiinfra_core.signing.signer import Signer, default_signer_id
 from aiinfra_core.trusting import changing
@@ -54,13 +54,14 @@ def init(
     A root key is the URI of a signer that is here, or the public key of somebody who signs later with: aiinfra trust sign.
     """
     settings, keys = Settings(), root_key
+    vouches = keys is None or settings.vouching_signer_uri is not None  # until now, without a trust root, the configured signers vouched
     if keys is None:
         keys, settings = [_development_root_key(settings, folder)], settings_without_database()
         targets_key = targets_key or keys[0]
     place, found = typed.folder_of(settings, folder), [typed.key_or_signer(settings, text) for text in keys]
     targets = typed.targets_signer(settings, targets_key, place)
     plan = RootPlan(tuple(key for key, _ in found), threshold, targets.public_key)
-    listed = signers_as_keys(settings, owner) if all(settings.signer_uris) else ()
+    listed = signers_as_keys(settings, owner, WITH_VOUCHING if vouches else SIGNED_HERE) if all(settings.signer_uris) else ()
     made = changing.begin(
         place,
         plan,
@@ -91,7 +92,9 @@ def add_key(
     signer_id: Annotated[str | None, Parameter(help="The name it signs under.")] = None,
     valid_from: Annotated[str | None, Parameter(help="Not before this time.")] = None,
     valid_until: Annotated[str | None, Parameter(help="Not from this time on.")] = None,
-    replace: Annotated[bool, Parameter(negative=(), help="List the key like this from now on, where it is listed in another way.")] = False,
+    replace: Annotated[
+        bool, Parameter(negative=(), help="Where the key is listed: for these purposes from now on; what else is not said stays.")
+    ] = False,
     targets_key: TargetsKey = None,
     days: TargetsDays = TARGETS_DAYS,
     as_json: AsJson = False,
@@ -99,21 +102,30 @@ def add_key(
     """List a key: what it may sign, where and when."""
     settings = Settings()
     public, signer = typed.key_or_signer(settings, key)
-    if owner is None and Purpose.APPROVAL in purpose:
-        raise BadInput("Say who approves with this key: --owner NAME.")
-    entry = checked(
-        TrustedKey,
-        keyid=public.keyid,
-        public_key=public.base64,
-        signer_id=signer_id or (signer.signer_id if signer else default_signer_id(public)),
-        owner=owner or _OPERATOR,
-        roles=tuple(role or ()),
-        purposes=tuple(purpose),
-        environments=tuple(environment) if environment else None,
-        valid_from=typed.moment("--valid-from", valid_from),
-        valid_until=typed.moment("--valid-until", valid_until),
-    )
-    _change(settings, folder, lambda it: trust_editing.with_key(it, entry, replace=replace), targets_key, days, as_json=as_json)
+    said = {
+        "signer_id": signer_id,
+        "owner": owner,
+        "roles": role and tuple(role),
+        "environments": environment and tuple(environment),
+        "valid_from": typed.moment("--valid-from", valid_from),
+        "valid_until": typed.moment("--valid-until", valid_until),
+    }
+
+    def entry(known: TrustedKey | None) -> TrustedKey:
+        if known is None and owner is None and Purpose.APPROVAL in purpose:
+            raise BadInput("Say who approves with this key: --owner NAME.")
+        new = {"signer_id": signer.signer_id if signer else default_signer_id(public), "owner": _OPERATOR}
+        kept = new if known is None else {name: getattr(known, name) for name in said}
+        own = {"keyid": public.keyid, "public_key": public.base64, "purposes": tuple(purpose)}
+        return checked(TrustedKey, **own | kept | {name: value for name, value in said.items() if value})
+
+    def edit(it: Trust) -> Trust:
+        known = next((one for one in it.keys if replace and one.keyid == public.keyid), None)
+        return trust_editing.with_key(it, entry(known), replace=replace)
+
+    if not replace:
+        entry(None)  # what was typed wrong is told before anything is looked for
+    _change(settings, folder, edit, targets_key, days, as_json=as_json)
 
 
 @trust.command(

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from pydantic import BaseModel, ValidationError
 
 from aiinfra_core import canonical_json
+from aiinfra_core.domain.record import in_words
 from aiinfra_core.errors import BadInput
 from aiinfra_core.settings import Settings, environment_named
 
@@ -21,6 +22,7 @@ RequestId = Annotated[
 Reference = Annotated[str, Parameter(help="MODEL, MODEL:VERSION, MODEL@ENVIRONMENT or an artifact's id.")]
 Pairs = Annotated[list[str] | None, Parameter(negative=(), metavar="KEY=VALUE")]
 
+_SHA256 = re.compile("[0-9a-f]{64}")
 _DATASET = re.compile(r"(?P<name>[^=,#]+)=(?P<uri>.+?)(?:#sha256=(?P<sha256>[^#]*))?|(?P<name_>[^=,]+),(?P<uri_>[^,]+),(?P<sha256_>[^,]+)")
 _Checked = TypeVar("_Checked", bound=BaseModel)
 
@@ -37,7 +39,18 @@ def person(given: str | None) -> str:
         raise BadInput("This user has no name; say who asks with --requested-by.") from error
 
 
-def values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
+def digest(option: str, text: str | None, what: str) -> str | None:
+    """Return a digest that was typed.
+
+    Raises:
+        BadInput: it is none; `what` says whose it must be.
+    """
+    if text is not None and not _SHA256.fullmatch(text):
+        raise BadInput(f"{option} must be the digest of {what}, 64 digits of 0-9 and a-f, not {text[:80]!r}.")
+    return text
+
+
+def values(option: str, pairs: Sequence[str] | None, example: str = "depth=3") -> dict[str, Any]:
     """Read `KEY=VALUE` pairs; a value is JSON, or a plain text where it is not.
 
     Raises:
@@ -47,7 +60,7 @@ def values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
     for pair in pairs or ():
         key, equals, text = pair.partition("=")
         if not (key and equals):
-            raise BadInput(f"{option} takes KEY=VALUE, such as {option} depth=3, not {pair!r}.")
+            raise BadInput(f"{option} takes KEY=VALUE, such as {option} {example}, not {pair!r}.")
         if key in read:
             raise BadInput(f"{option} names {key} twice; give it one value.")
         read[key] = _value(f"The value of {option} {key}", text)
@@ -64,8 +77,7 @@ def checked(kind: type[_Checked], **fields: Any) -> _Checked:
         return kind(**fields)
     except ValidationError as error:
         wrong = "; ".join(
-            f"{'.'.join(map(str, item['loc'])).replace('_', '-') or 'it'}: {item['msg'].removeprefix('Value error, ')}"
-            for item in error.errors(include_input=False)
+            f"{'.'.join(map(str, item['loc'])).replace('_', '-') or 'it'}: {in_words(item)}" for item in error.errors(include_input=False)
         )
         raise BadInput(f"This does not describe {_words(kind.__name__.removeprefix('Asked'))}: {wrong}.") from None
 

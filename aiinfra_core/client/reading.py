@@ -21,6 +21,7 @@ from aiinfra_core.wire.reading import (
     SentStatement,
 )
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentModel, SentPromotion
+from aiinfra_core.wire.scans import SentScan
 from aiinfra_core.wire.states import SentAlive, SentHealth, SentReadiness
 
 
@@ -98,6 +99,14 @@ class Reading(Calls):
     def reproductions(self, reference: str | UUID, *, page_size: int = 100) -> Iterator[SentReproduction]:
         """Give what came out when a version's training was run again, newest first."""
         return self._pages(SentReproduction, f"{_model(reference)}/reproductions", query(limit=page_size))
+
+    def scan(self, reference: str | UUID) -> SentScan:
+        """Return what the newest scan of a version found.
+
+        Raises:
+            NotFound: it was never scanned, too.
+        """
+        return self._read(SentScan, f"{_model(reference)}/scan")
 
     def environments(self) -> tuple[SentEnvironment, ...]:
         """Return the environments in the order models go through them."""

@@ -6,6 +6,11 @@ from uuid import UUID
 
 from aiinfra_core.domain.record import Actor, Name, Record, Sha256
 
+DEBUG_TOKEN = "debug-token"  # noqa: S105 - the name of a kind of proof
+THIS_MACHINE = "this-machine"
+UNPROVEN = (DEBUG_TOKEN, THIS_MACHINE)
+"""The issuers of names that nobody had to prove: whoever develops plays several people with them. With a trust root they do not count."""
+
 
 class Means(StrEnum):
     """How it is known who agreed: they signed with a key of theirs, or a service vouches for whom their identity provider named."""

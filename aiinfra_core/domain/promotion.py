@@ -154,7 +154,7 @@ class Promotion(Record):
 
 def awaited(promotion: Promotion) -> str:
     """Return whom a promotion waits for, and until when, in words."""
-    needed = ", ".join(f"{count} as {role}" for role, count in sorted((promotion.approvals_required or {}).items()))
+    needed = ", ".join(f"{count} as {role}" for role, count in sorted((promotion.approvals_required or {}).items())) or "nobody"
     return f"{needed} until {promotion.pending_until:%Y-%m-%d %H:%M} UTC" if promotion.pending_until else needed
 
 

@@ -1,6 +1,7 @@
 """The base of every record and the checked text types they share."""
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
@@ -11,6 +12,7 @@ from aiinfra_core.errors import BadInput
 
 MAX_JSON_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 16
+_SHA256 = r"^[0-9a-f]{64}$"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -49,9 +51,16 @@ def a_location(value: str) -> str:
     return value
 
 
+def in_words(error: Mapping[str, Any]) -> str:
+    """Return what one of pydantic's errors says of a value, for people."""
+    if error["type"] == "string_pattern_mismatch" and error["ctx"]["pattern"] == _SHA256:
+        return "must be a SHA-256 digest, 64 digits of 0-9 and a-f"
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
 Location = Annotated[str, AfterValidator(a_location)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,127}$")]
 Actor = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,256}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]{1,200}$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=_SHA256)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_bounded)]

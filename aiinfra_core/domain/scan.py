@@ -17,6 +17,18 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
 
 
+HARMLESS = (Verdict.NO_CODE, Verdict.SAFE)
+"""What nobody has to be warned of."""
+
+IN_WORDS = {
+    Verdict.NO_CODE: "its formats cannot hold code",
+    Verdict.SAFE: "it holds only what is known to do no harm",
+    Verdict.SUSPICIOUS: "loading it runs code that nobody knows here",
+    Verdict.UNSAFE: "loading it runs code that does harm",
+    Verdict.UNKNOWN: "nobody could tell what loading it does",
+}
+
+
 class Finding(Record):
     """What one file of an artifact is, and what was found in it; `file` is its path in the artifact, empty where that is one file."""
 

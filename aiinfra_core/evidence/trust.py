@@ -78,9 +78,17 @@ def may_sign(entry: TrustedKey, purpose: Purpose, *, at: datetime, index: int | 
     Raises:
         EvidenceBroken: at `key`, with the reason.
     """
+    if problem := objection(entry, purpose, at=at, index=index, environment=environment):
+        way_out = (
+            "" if purpose in entry.purposes else f" If it was meant to, whoever keeps the trust root types: {_listing(entry, purpose)}"
+        )
+        raise EvidenceBroken("key", problem + way_out)
+
+
+def objection(entry: TrustedKey, purpose: Purpose, *, at: datetime, index: int | None, environment: str | None = None) -> str | None:
+    """Return why a key may not have signed this, in a sentence; None where it may. The arguments are those of `may_sign`."""
     problem = next(_objections(entry, purpose, at, index, environment), None)
-    if problem:
-        raise EvidenceBroken("key", f"{entry.keyid[:16]} of {entry.owner} {problem}.")
+    return f"{entry.keyid[:16]} of {entry.owner} {problem}." if problem else None
 
 
 def keys_for(
@@ -89,6 +97,12 @@ def keys_for(
     """Return keyid -> public key of everybody who may sign this now, or could at that time and place in the log."""
     able = [entry for entry in trust.keys if not any(_objections(entry, purpose, at, index, environment))]
     return {entry.keyid: public_key.parse(entry.public_key) for entry in able}
+
+
+# What `--replace` is not told of a key stays as it is listed, but purposes are always told.
+def _listing(entry: TrustedKey, purpose: Purpose) -> str:
+    purposes = " ".join(f"--purpose {one}" for one in (*entry.purposes, purpose))
+    return f"aiinfra trust add-key {entry.public_key} --signer-id {entry.signer_id} {purposes} --replace"
 
 
 def _objections(entry: TrustedKey, purpose: Purpose, at: datetime, index: int | None, environment: str | None) -> Iterator[str]:

@@ -133,7 +133,7 @@ def _entries(
     found = [tx.execute(_TAKES_IN, {"since": row.created_at, "digest": row.digest}).scalar() for row in kept]
     found += [tx.execute(_ANSWERS, {"since": one.created_at, "id": str(one.id)}).scalar() for one in answers]
     applied = [tx.execute(_APPLIES, {"since": one.applied_at, "digest": one.manifest}).scalar() for one in chain]
-    waited = [(one, seq) for one, seq in zip(chain, applied, strict=True) if one.approvals_required]
+    waited = [(one, seq) for one, seq in zip(chain, applied, strict=True) if one.approvals_required is not None]
     found += applied + [tx.execute(_APPROVES, {"applied": seq, "digest": one.manifest}).scalar() for one, seq in waited]
     seqs = {seq for seq in found if seq is not None and seq <= head.size}
     if None in found or len(seqs) < len(set(found)):

@@ -6,6 +6,7 @@ What is on it is read in `registry.promotion_story`; the layout is `templates/ap
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -40,6 +41,9 @@ HEADERS = {
 """With these a browser fetches nothing, runs nothing and sends nothing, whatever stands on the page."""
 
 _MOST_TEXT = 2000
+_MOST_SEEN = 80
+_SHORT = 12
+_A_METRIC = re.compile(r"evaluation\.metrics\.(\w+)|comparison\.\w+\.(\w+)")
 _STATES: dict[PromotionStatus, tuple[str, str, str]] = {
     PromotionStatus.REQUESTED: ("asked for", "wait", "It is being judged."),
     PromotionStatus.PENDING_APPROVAL: ("waits for approval", "wait", ""),
@@ -75,10 +79,10 @@ def page(story: Story, found: Awaited, public_url: str | None) -> str:
         kept_apart=kept_apart(conditions_of(promotion).approver_is_not),
         facts=list(_facts(story)),
         judged=_judged(promotion, judged),
-        plot=plot(promotion.evaluation, beside.metrics if beside else {}),
+        plot=plot(promotion.evaluation, beside.metrics, _named(story)) if beside else None,
         is_same_data=_is_same_spec(beside, judged),
         champion=story.champion.name if story.champion else None,
-        evaluations=[*_scores(story, story.challenger, judged), *(_scores(story, story.champion, None) if story.champion else ())],
+        evaluations=[*_scores(story, story.challenger, judged), *(_scores(story, story.champion, judged) if story.champion else ())],
         gates=[_gate(said, story.expressions) for said in story.decisions],
         lineage=list(_lineage(story)),
         people=people(story, found, judged),
@@ -144,6 +148,15 @@ def _is_same_spec(one: Evaluation | None, other: Evaluation | None) -> bool:
     return one is not None and other is not None and one.spec_digest is not None and one.spec_digest == other.spec_digest
 
 
+# Rules name a metric in what they look at, or as the text of a parameter they look at.
+def _named(story: Story) -> set[str]:
+    rules = [rule for said in story.decisions if said.gate == "local" for rule in (said.decision.answer or {}).get("rules", [])]
+    used = [pair for rule in rules for pair in rule["used"].items()]
+    found = (_A_METRIC.fullmatch(path) for path, _ in used)
+    texts = {value for path, value in used if path.startswith("parameters.") and isinstance(value, str)}
+    return {match[1] or match[2] for match in found if match} | texts
+
+
 def _scores(story: Story, scored: Scored, judged: Evaluation | None) -> Iterator[Fact]:
     job = story.job if scored is story.challenger else None
     for one in scored.evaluations:
@@ -155,16 +168,19 @@ def _scores(story: Story, scored: Scored, judged: Evaluation | None) -> Iterator
             "by": one.recorded_by,
             "at": one.created_at,
             "data": _data(one, job),
+            "spec": one.spec_digest and one.spec_digest[:_SHORT],
+            "parameters": _text((one.spec or {}).get("parameters") or {}),
+            "is_other_spec": judged is not None and one.id != judged.id and one.spec_digest != judged.spec_digest,
             "metrics": _text(one.metrics),
         }
 
 
 def _data(evaluation: Evaluation, job: TrainingJob | None) -> str:
     if evaluation.spec is not None:
-        return ", ".join(f"{ref['name']} ({ref['sha256'][:12]})" for ref in evaluation.spec["datasetRefs"])
+        return ", ".join(f"{ref['name']} ({ref['sha256'][:_SHORT]})" for ref in evaluation.spec["datasetRefs"])
     if evaluation.kind == "claimed":
         return "nobody knows"
-    used = ", ".join(f"{ref.name} ({ref.sha256[:12]})" for ref in job.spec.dataset_refs) if job else "what it was trained on"
+    used = ", ".join(f"{ref.name} ({ref.sha256[:_SHORT]})" for ref in job.spec.dataset_refs) if job else "what it was trained on"
     return used or "no dataset is named"
 
 
@@ -185,7 +201,9 @@ def _gate(said: GateDecision, expressions: Mapping[str, Mapping[str, str]]) -> F
 
 
 def _rule(rule: Mapping[str, Any], expression: str | None) -> Fact:
-    return {**rule, "expression": expression, "used": [(path, _text(value)) for path, value in rule["used"].items()]}
+    seen = ((path, _text(value)) for path, value in rule["used"].items())
+    used = [(path, _shortened(text, _MOST_SEEN), text if len(text) > _MOST_SEEN else "") for path, text in seen]
+    return {**rule, "expression": expression, "used": used}
 
 
 def _lineage(story: Story) -> Iterator[Fact]:

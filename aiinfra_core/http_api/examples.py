@@ -240,7 +240,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "SentScan": {
         "id": "2f0a4c1e-90b1-5c3e-a1ff-6f2f8d1b7c55",
         "artifactId": _ARTIFACT,
-        "scanner": "ai-infra/1 picklescan/1.0.5",
+        "scanner": "ai-infra/2 picklescan/1.0.5",
         "verdict": "no_code",
         "findings": [{"file": "", "format": "safetensors", "verdict": "no_code", "imports": [], "detail": None}],
         "attestation": _MANIFEST,

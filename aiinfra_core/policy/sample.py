@@ -67,7 +67,7 @@ def inputs() -> dict[str, Any]:
             "staging": {"artifactId": "00000000-0000-4000-8000-000000000003", "version": 3},
             "prod": {"artifactId": "00000000-0000-4000-8000-000000000002", "version": 2},
         },
-        "people": {"requester": "ada", "trainer": "tom", "registrar": "ci", "evaluators": ["pipeline"]},
+        "people": {"requester": "ada", "asker": "ada", "trainer": "tom", "registrar": "ci", "evaluators": ["pipeline"]},
         "requester": "ada",
         "environment": "prod",
         "stage": "request",

@@ -82,6 +82,7 @@ _UNSETTLED = (
             model_promotions.c.pending_until <= bindparam("at"),
             func.coalesce(_SEQUENCE_NOW, 0) != model_promotions.c.sequence_seen,
             _ANY_APPROVAL,
+            literal_column("model_promotions.approvals_required::text = '{}'"),
         ),
     )
     .order_by(model_promotions.c.pending_until)

@@ -64,6 +64,7 @@ _QUERY = (
     .outerjoin(_MANIFEST, _MANIFEST.c.digest == model_promotions.c.manifest)
     .where(model_promotions.c.id == bindparam("promotion_id"))
 )
+_IS_THERE = select(model_promotions.c.id).where(model_promotions.c.id == bindparam("promotion_id"))
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,9 @@ def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:
     """
     row = tx.execute(_QUERY, {"promotion_id": promotion_id}).mappings().one_or_none()
     if row is None:
-        raise NotFound(f"There is no promotion {promotion_id}, or what it leans on is gone; try: aiinfra verify")
+        if tx.execute(_IS_THERE, {"promotion_id": promotion_id}).first() is None:
+            raise NotFound(f"There is no promotion {promotion_id}; those that wait for people are shown by: aiinfra pending")
+        raise NotFound(f"What promotion {promotion_id} leans on is gone; try: aiinfra verify")
     manifest, evaluation = row["manifest_envelope"], _part(row, "e_")
     return Dossier(
         row=_part(row, "p_"),

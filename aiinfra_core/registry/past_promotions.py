@@ -51,7 +51,7 @@ _PAGE = text(f"""
 SELECT page.*, {_COLUMNS}, coalesce(said.created_at, page.created_at) AS decided_at, coalesce(said.allowed, page.allowed) AS allowed_then,
   coalesce(said.gate, page.source) AS gate
 FROM (
-  SELECT asked.id, asked.artifact_id, asked.environment, asked.status, asked.requested_by, asked.created_at,
+  SELECT asked.id, asked.artifact_id, asked.environment, asked.status, asked.requested_by, asked.asked_by, asked.created_at,
     asked.evaluation::text AS evaluation, asked.evaluation_kind, asked.evaluation_digest,
     (asked.decision ->> 'allowed')::boolean AS allowed, asked.decision ->> 'source' AS source
   {_WHICH} AND (asked.created_at, asked.id) > (:after, :after_id)
@@ -85,6 +85,7 @@ def _past(row: Mapping[Any, Any]) -> Past:
         artifact=artifact_from({name.removeprefix("a_"): value for name, value in row.items() if name.startswith("a_")}),
         environment=row["environment"],
         requester=row["requested_by"],
+        asked_by=row["asked_by"],
         judged=judged or None,
         asked_at=row["created_at"],
         at=row["decided_at"],

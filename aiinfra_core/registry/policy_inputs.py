@@ -28,7 +28,7 @@ class Case:
     """A promotion as it is judged at a time; without an id nobody has asked for it yet.
 
     `evaluation` is the recorded one it is judged on, where that is known; `training_datasets` what its training learned from, as the job's
-    exact JSON. With `past` only what was there at that time is seen.
+    exact JSON. With `past` only what was there at that time is seen. `asked_by` is who asked where that was not the requester.
     """
 
     artifact: Artifact
@@ -42,6 +42,7 @@ class Case:
     evaluation: Evaluation | None = None
     training_datasets: str | None = None
     past: bool = False
+    asked_by: str | None = None
 
     @property
     def place(self) -> Place:
@@ -173,6 +174,7 @@ def _people(case: Case, job: Row | None, judged: Mapping[str, Any] | None, evalu
     evaluators = {row["recorded_by"] for row in evaluations} | ({judged["recordedBy"]} if judged else set())
     return {
         "requester": case.requester,
+        "asker": case.asked_by or case.requester,
         "trainer": job["requested_by"] if job else None,
         "registrar": case.artifact.registered_by,
         "evaluators": sorted(evaluators),

@@ -129,18 +129,19 @@ def reject(
     reason: str,
     *,
     unavailable: str | None = None,
+    anew: bool = False,
     at: datetime,
     status: PromotionStatus = PromotionStatus.REJECTED,
 ) -> Row:
     """End a promotion with a no and its reason.
 
-    With `unavailable` (the part that could not be reached) the request may be asked again under the same id.
+    With `unavailable` (the part that could not be reached) or `anew` the request may be asked again under the same id.
     """
     if row["status"] not in OPEN:
         return row
     said = f"unavailable:{unavailable} {reason}" if unavailable else reason
     rejected = _move(connection, _END, row, "promotion.rejected", at, {"status": status, "reason": said})
-    if rejected and unavailable:
+    if rejected and (unavailable or anew):
         requests.release(connection, OPERATION, row["id"])
     return rejected or _as_it_stands(connection, row)
 
@@ -164,10 +165,11 @@ def sign(connection: Connection, row: Row, manifest: Attestation, waits: Waits |
     return signed or _as_it_stands(connection, row)
 
 
-def agree(tx: Connection, row: Row, judgement: Judgement, *, at: datetime) -> Row:
+def agree(tx: Connection, row: Row, judgement: Judgement, *, too_little: str | None = None, at: datetime) -> Row:
     """Note that everybody agreed who had to, and what the gates said to that; their no ends the promotion.
 
-    Whoever withdraws in this moment changed the row, and then nothing is noted. Needs a transaction.
+    So does a yes to which those who agreed are `too_little`, with that reason, and it may be asked again under the same id. Whoever
+    withdraws in this moment changed the row, and then nothing is noted. Needs a transaction.
     """
     if row["status"] != PromotionStatus.PENDING_APPROVAL:
         return row
@@ -176,15 +178,22 @@ def agree(tx: Connection, row: Row, judgement: Judgement, *, at: datetime) -> Ro
         return _as_it_stands(tx, row)
     if not judgement.together.allowed:
         return refuse(tx, row, judgement.together, at=at)
+    if too_little:
+        return expire(tx, row, too_little, anew=True, at=at)
     agreed = _move(tx, _AGREE, row, "promotion.approved", at, {"status": PromotionStatus.APPROVED}, {"manifest": row["manifest"]})
     return agreed or _as_it_stands(tx, row)
 
 
-def expire(connection: Connection, row: Row, reason: str, *, at: datetime) -> Row:
-    """End a promotion that waited for people, or was applied too late for their approvals to count."""
+def expire(connection: Connection, row: Row, reason: str, *, anew: bool = False, at: datetime) -> Row:
+    """End a promotion that waited for people, or was to be applied too late for what they and the gate had said to count.
+
+    With `anew` the request may be asked again under the same id; needs a transaction then.
+    """
     if row["status"] not in (PromotionStatus.PENDING_APPROVAL, PromotionStatus.APPROVED):
         return row
     expired = _move(connection, _END, row, "promotion.expired", at, {"status": PromotionStatus.EXPIRED, "reason": reason})
+    if expired and anew:
+        requests.release(connection, OPERATION, row["id"])
     return expired or _as_it_stands(connection, row)
 
 

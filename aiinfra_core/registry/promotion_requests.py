@@ -80,6 +80,11 @@ def default_id(artifact: Artifact, environment: str, evaluation: ToJudge | None,
     return "promote:" + checksums.sha256_hex(canonical_json.dumps(identity))
 
 
+def id_after(refused: UUID) -> str:
+    """Return the id under which a question without one of its own is asked anew after a promotion that was refused."""
+    return "promote:" + checksums.sha256_hex(canonical_json.dumps(["again", str(refused)]))
+
+
 def asked_before(connection: Connection, artifact: Artifact, environment: str, evaluation: ToJudge | None, request_id: str) -> UUID | None:
     """Return the promotion that this request gave earlier, or None when it is new.
 

@@ -20,7 +20,7 @@ from aiinfra_core import database
 from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.reproduction import Reproduction, ReproductionRequest
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import BadInput
+from aiinfra_core.errors import BadInput, Misconfigured
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest
 from aiinfra_core.keys import audit_signer, configured_signer
@@ -105,6 +105,12 @@ def _differs(run: runs.Run, origin: origins.Origin) -> bool:
 @contextmanager
 def _place(settings: Settings, key: UUID, directory: Path | None) -> Iterator[Path]:
     place = (directory or settings.home / "scratch").expanduser().absolute() / f"reproduction-{key}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if directory is None:
+            raise Misconfigured(f"{place.parent} cannot be written ({error.strerror}); correct AI_INFRA_HOME.") from None
+        raise BadInput(f"Nothing can be run in {directory}: {error.strerror}; choose another --directory.") from None
     try:
         yield place
     finally:

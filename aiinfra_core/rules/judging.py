@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
+from aiinfra_core.domain.actor import same_person_key
 from aiinfra_core.domain.promotion import Part, Stage
 from aiinfra_core.domain.record import Record
 from aiinfra_core.rules import expressions
@@ -105,18 +106,28 @@ def _cannot_be_told(rule: Rule, cause: str, used: Mapping[str, Any]) -> str:
 
 
 def _kept_apart(part: Part, inputs: Mapping[str, Any]) -> Outcome:
-    name = f"requester-is-not-{part}"
     path = ("people", f"{part}s" if part is Part.EVALUATOR else str(part))
-    used = {"people.requester": _at(inputs, ("people", "requester")), ".".join(path): _at(inputs, path)}
-    requester, others = used.values()
-    people = inputs.get("people")
-    if not (isinstance(people, Mapping) and requester and path[1] in people):
-        return Outcome(rule=name, verdict="error", reason=f"It cannot be told whether the requester is the {part}.", used=used)
-    if requester in (others if isinstance(others, list) else [others]):
-        return Outcome(
-            rule=name, verdict="no", reason=f"{requester} was the {part} and may not ask for this; somebody else must.", used=used
-        )
-    return Outcome(rule=name, verdict="yes", reason=f"The requester {requester} was not the {part}.", used=used)
+    asking = [one for one in (("people", "requester"), ("people", "asker")) if _is_there(inputs, one)]
+    used = {".".join(one): _at(inputs, one) for one in (("people", "requester"), *asking, path)}
+    verdict, reason = _whether_apart(part, [_at(inputs, one) for one in asking], _at(inputs, path), is_known=_is_there(inputs, path))
+    return Outcome(rule=f"requester-is-not-{part}", verdict=verdict, reason=reason, used=used)
+
+
+# Whoever asks in somebody's name asks too.
+def _whether_apart(part: Part, asking: Sequence[Any], others: Any, *, is_known: bool) -> tuple[Verdict, str]:
+    if not (is_known and asking and all(isinstance(one, str) and one for one in asking)):
+        return ERROR, f"It cannot be told whether the requester is the {part}."
+    if others is None:
+        return ERROR, f"It is not known who the {part} was, so it cannot be told that somebody else asks."
+    taken = set(map(same_person_key, others if isinstance(others, list) else [others]))
+    if found := next((one for one in asking if same_person_key(one) in taken), None):
+        return NO, f"{found} was the {part} and may not ask for this; somebody else must."
+    return YES, f"The requester {asking[0]} was not the {part}."
+
+
+def _is_there(inputs: Mapping[str, Any], path: tuple[str, str]) -> bool:
+    within = inputs.get(path[0])
+    return isinstance(within, Mapping) and path[1] in within
 
 
 @lru_cache(maxsize=2000)

@@ -1,18 +1,24 @@
-"""What a file is, told by its first bytes and never by its name alone.
+"""What a file is, told by its bytes and never by its name alone.
 
 A name can only make it worse: a program is one by its name, too. Pickles of protocol 0 and 1 have no mark of their own, so every file,
-whatever its mark, is walked as a pickle as far as that makes sense: a file that is both is looked into.
+whatever its mark, is walked as a pickle as far as that makes sense: a file that is both is looked into. Formats that do not account for all
+of their bytes, and text, are judged by all of them: what comes behind may be what a reader goes by.
 """
 
 import pickletools
 import re
-import struct
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import PurePosixPath
 from typing import IO
 
+from aiinfra_core.scanning import texts
+from aiinfra_core.scanning.besides import HDF5, besides, said
+from aiinfra_core.scanning.headers import array_of, fills, is_safetensors
+
 HEAD_BYTES = 64 * 1024
+WHOLE_BYTES = 2**20
+"""What is no larger is judged where it is read; a larger text is looked into."""
 _PROGRAMS = {".py", ".pyc", ".pyd", ".pyw", ".so", ".dll", ".dylib", ".exe", ".sh", ".bat", ".ps1", ".js", ".rb", ".pl", ".lua", ".jar"}
 _PROGRAM_MARKS = (b"\x7fELF", b"MZ", b"#!", b"\xca\xfe\xba\xbe", b"\xcf\xfa\xed\xfe", b"\xce\xfa\xed\xfe", b"\0asm", b"\x1bLua")
 _WITHOUT_CODE = {
@@ -23,7 +29,6 @@ _WITHOUT_CODE = {
     b"CBM1": "catboost",
     b"\x89PNG\r\n\x1a\n": "image",
     b"\xff\xd8\xff": "image",
-    b"tree\nversion=": "lightgbm",
 }
 _CONTAINERS = {
     b"PK\x03\x04": "zip",
@@ -35,7 +40,7 @@ _CONTAINERS = {
     b"7z\xbc\xaf\x27\x1c": "7z",
     b"\x28\xb5\x2f\xfd": "zstandard",
     b"\x04\x22\x4d\x18": "lz4",
-    b"\x89HDF\r\n\x1a\n": "hdf5",
+    HDF5: "hdf5",
 }
 _ZLIB = (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 _RUNS = {"REDUCE", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "BUILD", "STACK_GLOBAL", "EXT1", "EXT2", "EXT4"}
@@ -52,28 +57,58 @@ class Format:
     detail: str | None = None
 
 
-def told(head: bytes, size: int, name: str = "", *, pickle: bool | None = None) -> Format:
+def kept(beginning: bytes) -> int:
+    """Return how many of its first bytes have to be kept of a file to tell what it is."""
+    if texts.begins(beginning, WHOLE_BYTES):
+        return WHOLE_BYTES
+    header = 8 + int.from_bytes(beginning[:8], "little") if beginning[8:9] == b"{" else 0
+    return max(HEAD_BYTES, min(header, WHOLE_BYTES))
+
+
+def told(head: bytes, size: int, name: str = "", *, pickle: bool | None = None, others: frozenset[str] | None = None) -> Format:
     """Return what a file is.
 
     Args:
-        head: how it begins: the whole of it, or `HEAD_BYTES` at least.
+        head: how it begins: the whole of it, or as many bytes as `kept` says at least.
         size: of the whole of it.
         name: its path in the artifact.
         pickle: whether it is a pickle, where somebody looked at more than the head.
+        others: what else it is, where the head is not the whole of it.
     """
+    near = head[:HEAD_BYTES]
     if head.startswith(_PROGRAM_MARKS) or PurePosixPath(name).suffix.lower() in _PROGRAMS:
         return Format("program", "suspicious", "a program: whoever runs or imports it runs what somebody wrote")
     if (container := _by_mark(head, _CONTAINERS)) or (container := _other_container(head)):
         return Format(container, None)
-    if walks_as_pickle(BytesIO(head), len(head), size) if pickle is None else pickle:
+    if walks_as_pickle(BytesIO(near), len(near), size) if pickle is None else pickle:
         return Format("pickle", None)
+    if texts.begins(head, size):
+        return text(head, texts.read([head])) if len(head) == size else Format("json" if texts.is_json(head) else "text", None)
+    found = _without_code(head, size)
+    if others is None:
+        others = besides(BytesIO(head), len(head))
+    return Format(found.name, "unknown", said(others)) if found.verdict == "no_code" and others else found
+
+
+def text(head: bytes, found: texts.Text) -> Format:
+    """Return what a file is that begins as text, by what is in all of it; JSON that may hold more than data has to be parsed."""
+    if texts.is_json(head) and found.plain and (found.keyed or found.tagged):
+        return Format("keras json" if found.keyed else "json", None)
+    if found.tagged:
+        return Format("yaml", "suspicious", texts.TAGGED)
+    if not found.plain:
+        return Format("unknown", "unknown", texts.MIXED)
+    return Format("json" if texts.is_json(head) else "lightgbm" if head.startswith(b"tree\nversion=") else "text", "no_code")
+
+
+def _without_code(head: bytes, size: int) -> Format:
     if head.startswith(b"\x93NUMPY"):
         return _numpy(head)
-    if found := _by_mark(head, _WITHOUT_CODE) or _by_structure(head, size):
+    if is_safetensors(head, size):
+        return _safetensors(head, size)
+    if found := _by_mark(head, _WITHOUT_CODE) or _by_structure(head[:HEAD_BYTES], size):
         return Format(found, "no_code")
-    return _text(head) or Format(
-        "unknown", "unknown", "nobody here knows this format; safetensors, ONNX and skops are known to hold no code"
-    )
+    return Format("unknown", "unknown", "nobody here knows this format; safetensors, ONNX and skops are known to hold no code")
 
 
 def _by_mark(head: bytes, marks: dict[bytes, str]) -> str | None:
@@ -81,14 +116,20 @@ def _by_mark(head: bytes, marks: dict[bytes, str]) -> str | None:
 
 
 def _other_container(head: bytes) -> str | None:
-    if head[257:262] == b"ustar":
+    if head[257:262] == b"ustar" or _is_old_tar(head[:512]):
         return "tar"
     return "zlib" if head.startswith(_ZLIB) else None
 
 
+def _is_old_tar(block: bytes) -> bool:
+    """A tar file without a mark has its own sum in its header."""
+    try:
+        return len(block) == 512 and int(block[148:156].strip(b" \0"), 8) == 256 + sum(block[:148]) + sum(block[156:])
+    except ValueError:
+        return False
+
+
 def _by_structure(head: bytes, size: int) -> str | None:
-    if _is_safetensors(head, size):
-        return "safetensors"
     if _is_onnx(head, size):
         return "onnx"
     if head[4:8] == b"TFL3":
@@ -96,15 +137,11 @@ def _by_structure(head: bytes, size: int) -> str | None:
     return "ubjson" if re.match(rb"\{[Ll]\0", head) else None
 
 
-def _is_safetensors(head: bytes, size: int) -> bool:
-    if len(head) < 10:
-        return False
-    (length,) = struct.unpack("<Q", head[:8])
-    return (
-        2 <= length <= min(size - 8, 100_000_000)
-        and head[8:9] == b"{"
-        and (8 + length > len(head) or head[7 + length : 8 + length] in b"} ")
-    )
+def _safetensors(head: bytes, size: int) -> Format:
+    filled = fills(head, size)
+    if filled is False:
+        return Format("safetensors", "unknown", "its header does not say what all of its bytes are")
+    return Format("safetensors", "no_code" if filled else None)
 
 
 def _is_onnx(head: bytes, size: int) -> bool:
@@ -133,31 +170,12 @@ def _varint(data: bytes, place: int) -> tuple[int, int]:
 
 def _numpy(head: bytes) -> Format:
     """An array of objects is a pickle behind a header; what has another type is numbers."""
-    wide = head[6:7] != b"\x01"
-    length = int.from_bytes(head[8 : 12 if wide else 10], "little")
-    header = head[12 if wide else 10 :][:length]
-    described = re.search(rb"'descr':\s*(.*?),\s*'fortran_order'", header, re.DOTALL)
-    if described is None or len(header) < length:
-        return Format("numpy", "unknown", "its header cannot be read")
-    return Format("numpy objects", None) if b"O" in described[1] else Format("numpy", "no_code")
-
-
-def _text(head: bytes) -> Format | None:
-    """Text that is no program: a byte that no text has, or what is not UTF-8, is none."""
-    try:
-        text = head.decode()
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 3 or len(head) < HEAD_BYTES:
-            return None
-        text = head[: error.start].decode()
-    if re.search(r"[\x00-\x08\x0b\x0e-\x1f\x7f]", text):
-        return None
-    if "!!python" in text or "tag:yaml.org,2002:python" in text:
-        return Format("yaml", "suspicious", "it names Python objects that a YAML loader would make")
-    begin = text.lstrip()[:1]
-    if begin in ("{", "["):
-        return Format("keras json", None) if '"class_name"' in text else Format("json", "no_code")
-    return Format("text", "no_code")
+    match array_of(head):
+        case "numbers":
+            return Format("numpy", "no_code")
+        case "objects":
+            return Format("numpy objects", None)
+    return Format("numpy", "unknown", "its header cannot be read")
 
 
 def walks_as_pickle(data: IO[bytes], seen: int, size: int) -> bool:

@@ -1,8 +1,9 @@
-"""Tells what each file of an artifact is from its first bytes, while the artifact is read and hashed anyway."""
+"""Tells what each file of an artifact is while the artifact is read and hashed anyway."""
 
 from pathlib import PurePosixPath
 
-from aiinfra_core.scanning.formats import HEAD_BYTES, Format, told
+from aiinfra_core.scanning.besides import Besides
+from aiinfra_core.scanning.formats import Format, kept, told
 
 
 class Heads:
@@ -12,14 +13,18 @@ class Heads:
         self._uri = uri
         self._formats: dict[str, Format] = {}
         self._name: str | None = None
-        self._head, self._size = bytearray(), 0
+        self._head, self._size, self._most, self._besides = b"", 0, 0, Besides()
 
     def __call__(self, name: str, block: memoryview) -> None:
         """Take in the next block of a file; its name is empty where the artifact is that one file."""
         if name != self._name:
             self._end_file()
-            self._name, self._head, self._size = name, bytearray(), 0
-        self._head += block[: HEAD_BYTES - len(self._head)]
+            self._name, self._head, self._size, self._besides = name, b"", 0, Besides()
+        if not self._head:
+            self._most = kept(bytes(block[:4096]))
+        if len(self._head) < self._most:
+            self._head += block[: self._most - len(self._head)]
+        self._besides(block)
         self._size += len(block)
 
     def formats(self) -> dict[str, Format]:
@@ -30,5 +35,5 @@ class Heads:
     def _end_file(self) -> None:
         if self._name is not None:
             name = self._name or PurePosixPath(self._uri).name
-            self._formats[self._name] = told(bytes(self._head), self._size, name)
+            self._formats[self._name] = told(self._head, self._size, name, others=self._besides.found())
             self._name = None

@@ -1,12 +1,16 @@
 """What a Keras configuration would run when the model is made from it: layers that hold code, and names from outside Keras."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
 _CODE = {"Lambda", "__lambda__", "TorchModuleWrapper", "function"}  # a function is found by its name, wherever it is
 _KERAS = ("keras", "tensorflow.keras", "tf_keras", "builtins")
-_BEGINNINGS = (b'{"class_name"', b'{"module"')
+_BEGINNING = re.compile(r'\{\s*"')
+_KEY = re.compile(r"class_name|\\u00(?:5[fF]|[67])")
+_HIDING = re.compile(rb"FRHP\0..(?!\0\0)", re.DOTALL)  # a heap of attributes behind a filter, which is not unpacked here
+_PICKLE = re.compile(rb"c[A-Za-z_][\w.]*\n[A-Za-z_]\w*\n|\x8c.[\w.]+(?:\x94|q.)?\x8c.\w+(?:\x94|q.)?\x93", re.DOTALL)
 
 
 def code_in(config: Any) -> list[str]:
@@ -14,10 +18,18 @@ def code_in(config: Any) -> list[str]:
     return list(dict.fromkeys(_found(config)))
 
 
-def code_in_bytes(data: bytes) -> list[str] | None:
-    """Return the same of the configurations in a file's bytes, None where there are none to be read."""
-    configs = list(_configs(data))
-    return list(dict.fromkeys(one for config in configs for one in _found(config))) if configs else None
+def code_in_hdf5(data: bytes) -> list[str] | None:
+    """Return the same of every configuration in an HDF5 file of Keras; None where it is no such file or holds what was not read."""
+    text, configs, read_to = data.decode("latin-1"), list[Any](), 0
+    if b"model_config" not in data or _HIDING.search(data) or _PICKLE.search(data):
+        return None
+    for config, begin, end in _configs(text):
+        if _KEY.search(text, read_to, begin):
+            return None
+        configs, read_to = [*configs, config], end
+    if not configs or _KEY.search(text, read_to):
+        return None
+    return list(dict.fromkeys(one for config in configs for one in _found(config)))
 
 
 def _found(root: Any) -> Iterator[str]:
@@ -36,15 +48,14 @@ def _found(root: Any) -> Iterator[str]:
             yield f"{module} {name}"[:200]
 
 
-def _configs(data: bytes) -> Iterator[Any]:
-    for beginning in _BEGINNINGS:
-        place = data.find(beginning)
-        while place >= 0:
-            text = data[place : place + 2**26].split(b"\0", 1)[0].decode(errors="replace")
-            try:
-                config, length = json.JSONDecoder().raw_decode(text)
-            except (ValueError, RecursionError):
-                length = 1
-            else:
-                yield config
-            place = data.find(beginning, place + max(1, length))
+def _configs(text: str) -> Iterator[tuple[Any, int, int]]:
+    """Give each JSON object that names a class, with where it begins and ends, however it is spelled."""
+    decoder, place = json.JSONDecoder(), 0
+    while begun := _BEGINNING.search(text, place):
+        try:
+            config, place = decoder.raw_decode(text, begun.start())
+        except (ValueError, RecursionError):
+            place = begun.start() + 1
+        else:
+            if _KEY.search(text, begun.start(), place):
+                yield config, begun.start(), place

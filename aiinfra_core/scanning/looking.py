@@ -21,7 +21,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from aiinfra_core.scanning import formats, keras
+from aiinfra_core.scanning import formats, headers, keras, texts
+from aiinfra_core.scanning.besides import besides, said
 
 MOST_MEMORY = 4 * 2**30
 MOST_UNPACKED = 2**30
@@ -73,31 +74,36 @@ class Budget:
 
 def look(stream: IO[bytes], size: int, name: str, budget: Budget, depth: int = 0) -> Found:
     """Return what a file is and what is in it; `stream` can be read from any place."""
-    head = stream.read(formats.HEAD_BYTES)
+    head = stream.read(formats.WHOLE_BYTES)
     kind = formats.told(head, size, name).name
     try:
         stream.seek(0)
-        pickle = None if len(head) == size else formats.walks_as_pickle(stream, size, size)
-        what = formats.told(head, size, name, pickle=pickle)
+        pickle = None if size <= formats.HEAD_BYTES else formats.walks_as_pickle(stream, size, size)
+        others = besides(stream, size)
+        what = formats.told(head, size, name, pickle=pickle, others=others)
         kind = what.name
         if what.verdict is not None:
             return Found(kind, what.verdict, detail=what.detail)
         if depth > DEEPEST:
             return Found(kind, "unknown", detail="containers lie in each other too deeply")
-        stream.seek(0)
-        return _look_into(kind, stream, head, size, name, budget, depth)
+        found = _look_into(kind, stream, head, size, name, budget, depth)
+        if others - {kind}:
+            found.worsen("unknown", [], said(others - {kind}))
     except TooMuch as error:
         return Found(kind, "unknown", detail=str(error))
     except MemoryError:
         return Found(kind, "unknown", detail=f"looking into it takes more than {MOST_MEMORY // 2**30} GiB of memory")
     except Exception as error:  # noqa: BLE001 - whatever a broken or hostile file does to a reader: nobody can tell what is in it
         return Found(kind, "unknown", detail=f"it cannot be read as {kind}: {type(error).__name__}")
+    return found
 
 
 def _look_into(kind: str, stream: IO[bytes], head: bytes, size: int, name: str, budget: Budget, depth: int) -> Found:
+    stream.seek(0)
     match kind:
         case "pickle":
-            return _pickle(stream, "torch pickle" if head.startswith(_TORCH_LEGACY) else "pickle") or _other(head, size, name)
+            found = _pickle(stream, "torch pickle" if head.startswith(_TORCH_LEGACY) else "pickle")
+            return found or _other(stream, head, size, name, budget, depth)
         case "numpy objects":
             stream.seek(12 + int.from_bytes(head[8:12], "little") if head[6] > 1 else 10 + int.from_bytes(head[8:10], "little"))
             return _pickle(stream, kind) or Found(kind, "unknown", detail="what follows its header is no pickle")
@@ -106,11 +112,18 @@ def _look_into(kind: str, stream: IO[bytes], head: bytes, size: int, name: str, 
         case "tar":
             return _tar(stream, budget, depth)
         case "gzip" | "bzip2" | "xz" | "lzma" | "zlib":
-            data = budget.whole(_OPENERS[kind](stream)) if kind in _OPENERS else _inflated(stream, budget)
+            data = _unpacked(kind, stream, budget)
             inside = look(io.BytesIO(data), len(data), name, budget, depth + 1)
             return Found(f"{kind} of {inside.format}", inside.verdict, inside.imports, inside.detail)
-        case "keras json":
-            return _keras(json.loads(budget.whole(stream)), kind)
+    return _look_into_whole(kind, stream, head, size, budget)
+
+
+def _look_into_whole(kind: str, stream: IO[bytes], head: bytes, size: int, budget: Budget) -> Found:
+    match kind:
+        case "text" | "json" | "keras json":
+            return _text(stream, head, budget)
+        case "safetensors":
+            return _safetensors(stream, head, size)
         case "hdf5":
             return _hdf5(budget.whole(stream))
     return Found(kind, "unknown", detail=f"{kind} cannot be opened here; store what is in it instead, best as safetensors, ONNX or skops")
@@ -204,6 +217,8 @@ def _container(kind: str, parts: Iterator[tuple[str, Callable[[], IO[bytes] | No
             data = budget.whole(member)
         if kind == "keras" and name == "config.json":
             inside = _keras(json.loads(data), kind)
+        elif kind == "keras" and name == "model.weights.h5" and b"model_config" not in data:
+            inside = Found("hdf5 weights")  # Keras reads numbers from it and nothing else
         else:
             inside = look(io.BytesIO(data), len(data), name, budget, depth + 1)
         found.worsen(inside.verdict, inside.imports, inside.detail or inside.format, name)
@@ -217,27 +232,50 @@ def _keras(config: Any, kind: str) -> Found:
     return Found(kind, "safe")
 
 
+def _text(stream: IO[bytes], head: bytes, budget: Budget) -> Found:
+    what = formats.text(head, texts.read(iter(partial(stream.read, formats.WHOLE_BYTES), b"")))
+    if what.verdict is not None:
+        return Found(what.name, what.verdict, detail=what.detail)
+    stream.seek(0)
+    try:
+        config = json.loads(budget.whole(stream))
+    except ValueError:
+        return (
+            Found("json", "unknown", detail="it cannot be read as JSON")
+            if what.name != "json"
+            else Found("yaml", "suspicious", detail=texts.TAGGED)
+        )
+    return _keras(config, what.name) if what.name != "json" else Found("json")
+
+
 def _hdf5(data: bytes) -> Found:
-    """A Keras model keeps its configuration as JSON in an attribute; without one there are only numbers."""
-    if b"model_config" not in data:
-        return Found("hdf5")
-    runs = keras.code_in_bytes(data)
+    """A Keras model keeps its configuration as JSON in an attribute; what others keep in such a file may be pickles."""
+    runs = keras.code_in_hdf5(data)
     if runs is None:
-        return Found("keras hdf5", "unknown", detail="its configuration cannot be found")
+        return Found("hdf5", "unknown", detail="it is no model of Keras, or not every configuration in it can be read")
     return Found(
         "keras hdf5", "suspicious" if runs else "safe", runs[:MOST_IMPORTS], f"loading it makes {', '.join(runs[:3])}" if runs else None
     )
 
 
-def _inflated(stream: IO[bytes], budget: Budget) -> bytes:
+def _safetensors(stream: IO[bytes], head: bytes, size: int) -> Found:
+    header = stream.read(8 + int.from_bytes(head[:8], "little"))
+    return Found("safetensors", "no_code" if headers.fills(header, size) else "unknown")
+
+
+def _unpacked(kind: str, stream: IO[bytes], budget: Budget) -> bytes:
+    if kind in _OPENERS:
+        return budget.whole(_OPENERS[kind](stream))
     inflating = zlib.decompressobj()
     data = inflating.decompress(stream.read(), budget.left + 1)
     return budget.whole(io.BytesIO(data))
 
 
-def _other(head: bytes, size: int, name: str) -> Found:
-    what = formats.told(head, size, name, pickle=False)
-    return Found(what.name, what.verdict or "unknown", detail=what.detail)
+def _other(stream: IO[bytes], head: bytes, size: int, name: str, budget: Budget, depth: int) -> Found:
+    what = formats.told(head, size, name, pickle=False, others=besides(stream, size))
+    if what.verdict is None:
+        return _look_into(what.name, stream, head, size, name, budget, depth)
+    return Found(what.name, what.verdict, detail=what.detail)
 
 
 def _plain(text: str) -> str:

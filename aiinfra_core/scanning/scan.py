@@ -26,7 +26,7 @@ from aiinfra_core.settings import Settings
 from aiinfra_core.signing.signer import Signer
 
 MOST_FINDINGS = 500
-OWN = "ai-infra/1"
+OWN = "ai-infra/2"
 """What tells formats apart; its number rises with its rules."""
 
 

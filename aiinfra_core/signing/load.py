@@ -98,7 +98,7 @@ def _file(asked: _Asked) -> Signer:
 
     path = uri.key_file(f"file:{asked.uri.place}")
     if path is None:
-        raise Misconfigured("AI_INFRA_SIGNER_URI names no signer: file: needs the path of a key file.")
+        raise Misconfigured("A signer's URI names no signer: file: needs the path of a key file.")
     return _local(local.read_key_file(path), asked)
 
 

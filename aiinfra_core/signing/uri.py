@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from aiinfra_core.errors import Misconfigured
 
 _FORMS = "env:, file:PATH, http(s)://HOST, awskms:KEY, vault:KEY or pkcs11:token=…;object=…"
+_ANY = "A signer's URI (AI_INFRA_SIGNER_URI, AI_INFRA_AUDIT_SIGNER_URI and the like, or one that was typed)"
 _REMOTE = ("http", "https", "awskms", "vault", "pkcs11")
 _PARAMETERS: dict[str, set[str]] = {
     "env": set(),
@@ -41,8 +42,8 @@ class SignerUri:
     parameters: Mapping[str, str]
 
 
-def parse(uri: str) -> SignerUri:
-    """Take a signer URI apart.
+def parse(uri: str, what: str = _ANY) -> SignerUri:
+    """Take a signer URI apart; `what` is how it is called in an error.
 
     Raises:
         Misconfigured: the scheme or a parameter is not known; only names are in the message, never a value.
@@ -50,7 +51,7 @@ def parse(uri: str) -> SignerUri:
     scheme, separator, rest = uri.partition(":")
     place, _, query = rest.partition("?")
     if not separator or scheme not in _PARAMETERS or (scheme == "env") == bool(place):
-        raise Misconfigured(f"AI_INFRA_SIGNER_URI names no signer; use {_FORMS}.")
+        raise Misconfigured(f"{what} names no signer; use {_FORMS}.")
     return SignerUri(scheme, place, _parameters(query, _PARAMETERS[scheme] | _EVERYWHERE))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from aiinfra_core.domain.trust import Purpose, Trust
 from aiinfra_core.errors import BadInput, Conflict, Misconfigured
 from aiinfra_core.evidence.root_editing import RootPlan
-from aiinfra_core.keys import SIGNED_HERE, signer_at, signers_as_keys
+from aiinfra_core.keys import SIGNED_HERE, WITH_VOUCHING, signer_at, signers_as_keys
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.signing.public_key import PublicKey
@@ -84,12 +84,14 @@ def _fill(settings: Settings, draft: Path, final: Path, wanted: Wanted) -> Prepa
         if purpose not in wanted.signers:
             _make_key(draft, purpose)
     signers = {purpose: wanted.signers.get(purpose) or _uri(draft, purpose) for purpose in SIGNED_HERE}
+    if vouching := wanted.signers.get(Purpose.VOUCHING) or settings.vouching_signer_uri:
+        signers[Purpose.VOUCHING] = vouching
     targets = signer_at(settings, wanted.targets_key or _uri(draft, _make_key(draft, "targets")))
     root = list(wanted.root_keys) or [_as_pair(signer_at(settings, _uri(draft, _make_key(draft, "root"))))]
     trust = changing.begin(
         draft / _TRUST,
         RootPlan(tuple(key for key, _ in root), wanted.threshold, targets.public_key),
-        Trust(keys=signers_as_keys(_with_signers(settings, signers), wanted.owner), logs=(wanted.log,)),
+        Trust(keys=signers_as_keys(_with_signers(settings, signers), wanted.owner, tuple(signers)), logs=(wanted.log,)),
         signers=[signer for _, signer in root if signer is not None],
         targets_signer=targets,
     )
@@ -161,8 +163,8 @@ def purpose_named(text: str) -> Purpose:
     Raises:
         BadInput: it is none.
     """
-    if text not in SIGNED_HERE:
-        raise BadInput(f"{text[:40]!r} is no purpose a server signs for; those are {', '.join(SIGNED_HERE)}.")
+    if text not in WITH_VOUCHING:
+        raise BadInput(f"{text[:40]!r} is no purpose a server signs for; those are {', '.join(WITH_VOUCHING)}.")
     return Purpose(text)
 
 

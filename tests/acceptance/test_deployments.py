@@ -17,7 +17,8 @@ from tests import factories
 
 ROOT = Path(__file__).parents[2]
 POOL = "aiinfra"
-FORMS = {"verify": {"artifact", "incremental"}, "deliver": {"at_once"}}
+VERBS = ("train", "register", "evaluate", "reproduce", "promote", "pipeline", "verify", "settle", "deliver")
+FORMS: dict[str, set[str]] = {"settle": set(), "verify": {"artifact", "incremental"}, "deliver": {"at_once"}}
 Prefect = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = pytest.mark.slow
@@ -63,15 +64,13 @@ def worker(deployed: None, operator_environment: dict[str, str], tmp_path: Path)
 
 def test_every_flow_is_deployed_with_a_form_and_without_a_path_of_this_machine(deployed: None, prefect_api_url: str) -> None:
     deployments = httpx.post(f"{prefect_api_url}/deployments/filter", json={}).json()
-    assert {one["name"]: one["entrypoint"] for one in deployments} == {
-        verb: f"flows.{verb}.{verb}" for verb in ("train", "register", "evaluate", "reproduce", "promote", "pipeline", "verify", "deliver")
-    }
+    assert {one["name"]: one["entrypoint"] for one in deployments} == {verb: f"flows.{verb}.{verb}" for verb in VERBS}
     for one in deployments:
         assert (one["pull_steps"], one["path"], one["work_pool_name"]) == ([], None, POOL)
         assert set(one["parameter_openapi_schema"]["properties"]) == FORMS.get(one["name"], {"request"})
         assert str(ROOT) not in json.dumps(one)
     schedules = {one["name"]: schedule["active"] for one in deployments for schedule in one["schedules"]}
-    assert schedules == {"verify": True, "deliver": False}
+    assert schedules == {"verify": True, "settle": False, "deliver": False}
 
 
 def test_a_deployment_run_goes_through_a_worker_to_the_end(

@@ -18,6 +18,7 @@ from flows.pipeline import pipeline
 from flows.promote import promote
 from flows.register import register
 from flows.reproduce import reproduce
+from flows.settle import settle
 from flows.train import train
 from flows.verify import verify
 from tests import factories
@@ -32,6 +33,7 @@ COMMANDS: dict[str, tuple[Flow[..., Any], Callable[..., dict[str, Any]]]] = {
     "promote": (promote, command_line.promotion),
     "pipeline": (pipeline, command_line.pipeline),
     "verify": (verify, command_line.verification),
+    "settle": (settle, command_line.settling),
     "deliver": (deliver, command_line.delivery),
 }
 
@@ -138,6 +140,7 @@ def test_the_parameters_may_come_from_a_file_as_prefect_takes_them(run: Run, cod
     assert "rainfall trained: digest " in done.stdout
 
 
+@pytest.mark.slow
 def test_a_gate_that_is_down_is_exit_code_4(run: Run, code_ref: str) -> None:
     done = run("pipeline", *_training(code_ref), AI_INFRA_SENTINEL_URL=unused_url())
     assert _error(done, 4).startswith("unavailable:sentinelnet ")

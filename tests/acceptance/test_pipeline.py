@@ -184,7 +184,7 @@ def test_a_task_is_not_tried_again_when_it_cannot_help(code_ref: str, settings: 
 def test_a_verification_that_finds_nothing_says_what_it_checked(code_ref: str) -> None:
     pipeline(_request(code_ref))
     outcome: VerificationOutcome = verify("rainfall:1")
-    assert outcome.events == 13
+    assert outcome.events == 15
     assert {"registration", "training", "bytes", "current in prod"} <= set(outcome.checks)
     assert verify() == outcome.model_copy(update={"checks": ()})
 
@@ -199,7 +199,7 @@ def test_a_changed_artifact_fails_the_verification_and_the_place_is_named(code_r
     assert state.is_failed()
     assert state.message is not None
     assert "bytes: " in state.message
-    assert verify().events == 13
+    assert verify().events == 15
 
 
 @pytest.mark.slow

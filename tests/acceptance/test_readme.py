@@ -37,6 +37,7 @@ def _typed(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_whoever_types_the_ten_lines_checks_a_model_alone(folder: Path) -> None:
     (folder / "weights").write_text("3.14")

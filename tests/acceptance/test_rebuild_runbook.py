@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from aiinfra_core.settings import Settings
 from tests.simulators.lost_database import NOT_REBUILT, Lost, all_rows, lost
 
@@ -29,6 +31,7 @@ def _environment(settings: Settings, url: str, archive: str, tmp_path: Path) -> 
     }
 
 
+@pytest.mark.slow
 def test_the_runbook_brings_a_lost_database_back(lost: Lost, empty_database_url: str, tmp_path: Path) -> None:
     commands = re.findall(r"^ *```sh\n(.*?)^ *```", RUNBOOK.read_text(), re.DOTALL | re.MULTILINE)
     assert [line.split()[1:3] for block in commands for line in block.splitlines()] == [

@@ -1,5 +1,6 @@
 """A pipeline that comes to where people have to agree: it ends, says how to agree, and goes on from there when it is run again."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from aiinfra_core.registry import promotions
 from aiinfra_core.settings import Settings
 from flows.pipeline import pipeline
 from flows.requests import PipelineRequest
+from flows.settle import settle
 from tests import factories
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
@@ -62,3 +64,15 @@ def test_a_pipeline_ends_where_people_have_to_agree_and_goes_on_from_there(
     went_on = pipeline(request)
     assert [(one.environment, one.status) for one in went_on.promotions] == [("staging", "applied"), ("prod", "applied")]
     assert went_on.promotions[0].promotion_id == promotion.id
+
+
+def test_what_waited_too_long_is_ended_by_the_flow_that_settles(
+    settings: Settings, code_ref: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "policy.yaml").write_text(POLICY.replace("{roles: {approver: 1}}", "{roles: {approver: 1}, pending_hours: 0.0001}"))
+    monkeypatch.setenv("AI_INFRA_POLICY", str(tmp_path / "policy.yaml"))
+    (waits,) = pipeline(PipelineRequest(spec=factories.training_spec(code_ref), requested_by="ada")).promotions
+    assert waits.status == "pending_approval"
+    time.sleep(0.4)
+    assert settle().promotions == {waits.promotion_id: "expired"}
+    assert settle().promotions == {}

@@ -5,13 +5,14 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from aiinfra_core import verifying
+from aiinfra_core import approving, verifying
 from aiinfra_core.client import Client
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion
@@ -32,6 +33,8 @@ ROLES = {
     "sub:paul": ["promoter:*", "approver:prod:security"],
     "sub:vera": ["viewer"],
     "sub:adam": ["admin"],
+    "sub:alice": ["approver:prod"],
+    "sub:Paul": ["approver:prod:security"],
 }
 
 
@@ -93,17 +96,31 @@ def test_what_the_service_vouches_for_names_who_agreed_in_which_roles_and_who_sa
     }
 
 
-def test_an_approval_signed_with_a_key_of_ones_own_is_taken_from_any_approver(place: Place) -> None:
+def test_what_somebody_signs_with_a_key_of_their_own_is_taken_from_them(place: Place) -> None:
     envelope = signed(place.settings, place.waits, "alice")
-    given = place.as_("otto").approve(place.waits.id, place.manifest, envelope=envelope)
+    given = place.as_("alice").approve(place.waits.id, place.manifest, envelope=envelope)
     assert (given.approval.approver, given.approval.means, given.approval.counts_as) == ("alice", "key", ("security",))
-    assert place.as_("otto").approve(place.waits.id, place.manifest, envelope=envelope).approval == given.approval
+    assert place.as_("alice").approve(place.waits.id, place.manifest, envelope=envelope).approval == given.approval
     assert now(place.settings, place.waits).status == "pending_approval"
+
+
+def test_what_is_in_the_name_of_somebody_else_is_taken_from_nobody(place: Place) -> None:
+    carols, alices = (signed(place.settings, place.waits, name) for name in ("carol", "alice"))
+    for name in ("paul", "otto", "Paul"):  # paul asked for it, and may well hold the key that is listed as carol's
+        with pytest.raises(Forbidden, match=f"You are {name}, and the envelope is in the name of carol.*exactly as your identity provider"):
+            place.as_(name).approve(place.waits.id, place.manifest, envelope=carols)
+    given = place.as_("alice").approve(place.waits.id, place.manifest, envelope=alices)
+    back = dsse.sign(approving.withdrawal_to_sign(place.settings, given.approval.id, datetime.now(UTC)), signer("alice"))
+    with pytest.raises(Forbidden, match="You are otto, and the envelope is in the name of alice"):
+        place.as_("otto").withdraw_approval(place.waits.id, given.approval.id, envelope=back)
+    assert [one.counts_as for one in place.as_("vera").approvals(place.waits.id).approvals] == [("security",)]
+    assert place.as_("alice").withdraw_approval(place.waits.id, given.approval.id, envelope=back).approval.withdrawn
 
 
 def test_who_does_not_count_is_told_why_and_nothing_is_kept(place: Place) -> None:
     no_role = "none of the roles approver"
-    for name, why in {"paul": "asked for it", "mona": "prod asks for ml-lead, security", "vera": no_role, "nobody": no_role}.items():
+    asked_for_it = {"paul": "paul asked for it", "Paul": "Paul asked for it"}
+    for name, why in {**asked_for_it, "mona": "prod asks for ml-lead, security", "vera": no_role, "nobody": no_role}.items():
         with pytest.raises(Forbidden, match=why):
             place.as_(name).approve(place.waits.id, place.manifest)
     assert place.as_("vera").approvals(place.waits.id).approvals == ()
@@ -155,6 +172,11 @@ def test_an_approval_that_is_malformed_is_told_so(place: Place) -> None:
     )
     for body in wrong:
         assert is_problem(httpx.post(f"{place.url}/ai-infra/promotions/{place.waits.id}/approvals", json=body, headers=headers), 400)
+    url = f"{place.url}/ai-infra/promotions/{place.waits.id}/approvals"
+    no_digest = httpx.post(url, json={"manifest": "nonsense"}, headers=headers).json()
+    assert no_digest["detail"] == "The request is malformed: manifest: must be a SHA-256 digest, 64 digits of 0-9 and a-f."
+    other = httpx.post(url, json={"manifest": "0" * 64}, headers=headers)
+    assert (other.status_code, other.json()["title"], other.json()["code"]) == (412, "Not as you saw it", "outdated")
     assert place.as_("vera").approvals(place.waits.id).approvals == ()
 
 

@@ -99,6 +99,12 @@ def test_two_keys_carry_a_promotion_to_production(place: Settings, waits: Promot
 def test_nothing_is_signed_for_another_manifest_or_by_whoever_asked(place: Settings, waits: Promotion, run: Run, tmp_path: Path) -> None:
     other = run(f"approve {waits.id} --manifest {'0' * 64} --key {key_file(tmp_path, 'alice')}")
     assert (other.code, "nothing was signed" in other.error) == (2, True)
+    mistyped = run(f"approve {waits.id} --manifest 1234 --key {key_file(tmp_path, 'alice')}")
+    assert (mistyped.code, mistyped.error.startswith("--manifest must be the digest of the manifest")) == (2, True)
+    nobody = run(f"approve {waits.id} --manifest {waits.manifest} --key nonsense")
+    assert (nobody.code, nobody.error.startswith("--key (or AI_INFRA_APPROVAL_SIGNER_URI) names no signer")) == (2, True)
+    unknown = run("approve 6f1c5f0e-2f5e-4f0a-9b59-0d9f0a3c2f11")
+    assert (unknown.code, unknown.error.endswith("are shown by: aiinfra pending")) == (2, True)
     own = run(f"approve {waits.id} --manifest {waits.manifest} --key {key_file(tmp_path, 'paul')}")
     assert (own.code, "paul asked for it" in own.error) == (8, True)
     assert now(place, waits).status == "pending_approval"
@@ -144,6 +150,7 @@ def test_an_approval_is_taken_back_with_the_key_that_gave_it(place: Settings, wa
     assert other.code == 8
     taken = run(f"approvals withdraw {waits.id} {approval} --key {key} --reason 'changed my mind'")
     assert (taken.code, "The approval of alice is taken back." in taken.out) == (0, True)
+    assert "The approval of alice was taken back before, at " in run(f"approvals withdraw {waits.id} {approval} --key {key}").out
     assert "it was taken back by alice" in run(f"approvals list {waits.id}").out
 
 
@@ -174,7 +181,7 @@ def test_in_development_a_second_person_is_played_by_name(
     assert "rainfall:1 is current in prod." in run(f"{line} bob").out
 
 
-def test_a_service_is_asked_with_the_same_words(
+def test_a_service_is_asked_with_the_same_words_and_its_debug_token_agrees_to_nothing(
     place: Settings, artifact: Artifact, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     waits = asked(place, artifact)
@@ -184,6 +191,8 @@ def test_a_service_is_asked_with_the_same_words(
         line = f"approve {waits.id} --manifest {waits.manifest} --server {url}"
         assert "alice agrees, as security." in run(f"{line} --key {key_file(tmp_path, 'alice')}").out
         assert run(f"{line} --approver somebody").code == 2
-        assert "rainfall:1 is current in prod." in run(line).out
+        played = run(line)
+        assert (played.code, "Nobody proves to be debug (debug-token)" in played.error) == (8, True)
+        assert "rainfall:1 is current in prod." in run(f"{line} --key {key_file(tmp_path, 'bob')}").out
         assert json.loads(run(f"approvals list {waits.id} --server {url} --json").out)["missing"] == []
         assert run(f"approvals page {waits.id} --server {url} --out {tmp_path / 'page.html'}").code == 0

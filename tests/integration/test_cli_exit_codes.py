@@ -29,7 +29,7 @@ def _as_owner(settings: Settings, *statements: LiteralString) -> None:
             connection.execute(statement)
 
 
-def test_low_quality_is_refused_with_exit_code_3_and_the_recorded_refusal_says_how_to_ask_anew(
+def test_low_quality_is_refused_with_exit_code_3_and_the_recorded_refusal_stands_until_the_policy_says_yes(
     registered: dict[str, Any], run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("evaluate rain")
@@ -38,11 +38,11 @@ def test_low_quality_is_refused_with_exit_code_3_and_the_recorded_refusal_says_h
     assert (refused.code, refused.out.splitlines()[0]) == (3, "rain:1 was refused for prod")
     assert "0.9 is below the required 0.95" in refused.out
     assert "asked before" not in refused.err
-    monkeypatch.setenv("AI_INFRA_MIN_PROMO_SCORE", "0.8")
     again = run("promote rain --to prod --json")
     assert (again.code, again.json["status"]) == (3, "rejected")
     assert re.search(r"answered \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC; to ask anew, add --request-id NAME", again.err)
-    assert run("promote rain --to prod --request-id second").code == 0
+    monkeypatch.setenv("AI_INFRA_MIN_PROMO_SCORE", "0.8")
+    assert run("promote rain --to prod --request-id own --json").json["status"] == "applied"
 
 
 @pytest.mark.parametrize("score", ["0.79", "NaN", "Infinity", '"0.99"', "high", "null"])
@@ -81,6 +81,7 @@ def test_a_promotion_that_lost_the_race_is_exit_code_3(registered: dict[str, Any
     assert run("promote rain --to prod --metric quality=0.91").code == 0
     lost = run("promote rain --to prod --metric quality=0.9 --request-id late --requested-by ada")
     assert (lost.code, lost.out.splitlines()[0]) == (3, "rain:1 ended superseded for prod")
+    assert "asked before" not in lost.err
 
 
 def test_a_promotion_that_waits_for_people_is_exit_code_0_and_says_so(
@@ -91,6 +92,22 @@ def test_a_promotion_that_waits_for_people_is_exit_code_0_and_says_so(
     for _ in range(2):
         waiting = run("promote rain --to prod --metric quality=0.9")
         assert (waiting.code, waiting.out.splitlines()[0]) == (0, "rain:1 waits for approval for prod")
+
+
+def test_what_was_asked_for_and_never_answered_is_answered_for_the_first_time(
+    registered: dict[str, Any], run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AI_INFRA_POLICY", str(tmp_path / "gone.yaml"))
+    assert run("promote rain --to prod --metric quality=0.9").code == 6
+    status = run("status")
+    assert [line.split()[-4:] for line in status.out.splitlines() if line.startswith(("  staging", "  prod"))] == [["?"] * 4] * 2
+    assert "\nNobody can tell for staging, prod: The policy " in status.out
+    assert status.out.count("gone.yaml") == 1
+    monkeypatch.delenv("AI_INFRA_POLICY")
+    answered = run("promote rain --to prod --metric quality=0.9")
+    assert (answered.code, "asked before" in answered.err) == (0, False)
+    again = run("promote rain --to prod --metric quality=0.9")
+    assert (again.code, "This was asked before and answered" in again.err) == (0, True)
 
 
 def test_a_request_id_used_for_something_else_is_exit_code_2(registered: dict[str, Any], run: Run) -> None:

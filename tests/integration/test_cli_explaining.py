@@ -25,7 +25,7 @@ def test_what_would_be_decided_is_explained_rule_by_rule_and_nothing_is_recorded
     assert "The evaluation has no quality score; at least 0.8 is required." in explained.out
     assert "evaluation.metrics.quality = null" in explained.out
     assert "evaluation.metrics.quality >= parameters.minimum_quality" in explained.out
-    assert f"Next: aiinfra promote {version} --to prod" in explained.out
+    assert explained.out.splitlines()[-1] == f"Next: aiinfra models show {version}"
     said = run(f"policy explain {version} --to prod --json").json
     (decision,) = said["decisions"]
     assert (decision["allowed"], [rule["verdict"] for rule in decision["rules"]]) == (False, ["error", "error"])
@@ -49,6 +49,45 @@ def test_a_promotion_is_explained_by_what_was_kept(
     assert "where: --to ENVIRONMENT" in run("policy explain rainfall").error
 
 
+def test_each_rule_is_a_block_of_short_lines(installation: Settings, run: Run, version: str, tmp_path: Path) -> None:
+    run(f"promote {version} --to prod --metric quality=0.9")
+    file = policies.under(installation, tmp_path).policy
+    lines = run(f"policy explain {version} --to prod --policy {file}").out.splitlines()
+    first, second = (lines.index(f"Rule {rule}") for rule in ("scored", "looks-at-everything"))
+    assert [line.split()[0] for line in lines[first + 1 : second]] == ["says", "why", "saw", "parameters.least", "expression"]
+    seen = [line.strip() for line in lines[second:] if " = " in line]
+    assert any(line.removeprefix("saw").strip().startswith("current = {") and line.endswith("…") for line in seen)
+    assert max(map(len, seen)) < 200
+
+
+def test_a_policy_that_is_not_in_force_can_be_tried_on_what_could_be_promoted(
+    installation: Settings, run: Run, version: str, tmp_path: Path
+) -> None:
+    file = policies.under(installation, tmp_path, policies.SEES_EVERYTHING.replace(">= parameters.least", "!= 7 || true")).policy
+    allowed = run(f"policy explain {version} --to prod --policy {file}")
+    assert (allowed.code, "sees-everything 1" in allowed.out, "Next:" in allowed.out) == (0, True, False), allowed.out
+    assert run(f"policy explain {version} --to prod").code == 3
+    assert "promotion.requested" not in approvers.events(installation)
+    promotion = run(f"promote {version} --to prod --metric quality=0.9 --json").json["id"]
+    refused = run(f"policy explain {promotion} --policy {file}")
+    assert (refused.code, "--to ENVIRONMENT" in refused.error) == (2, True)
+    assert run(f"policy explain {version} --to prod --policy nobody").code == 2
+
+
+def test_no_claim_is_advised_where_another_policy_than_the_default_decides(
+    installation: Settings, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "one.json").write_text("[1]")
+    assert run(f"register --model rain {tmp_path / 'one.json'}").out.splitlines()[-1].endswith("--to staging --metric quality=SCORE")
+    monkeypatch.setenv("AI_INFRA_POLICY", str(policies.under(installation, tmp_path).policy))
+    (tmp_path / "two.json").write_text("[2]")
+    assert run(f"register --model rain {tmp_path / 'two.json'}").out.splitlines()[-1] == "Next: aiinfra policy explain rain:2 --to staging"
+    promoted = run("promote rain:2 --to staging --metric quality=0.9")
+    assert (promoted.code, promoted.out.splitlines()[-1]) == (0, "Next: aiinfra promote rain:2 --to prod")
+    refused = run("promote rain:2 --to prod")
+    assert (refused.code, refused.out.splitlines()[-1].startswith("Next: aiinfra policy explain ")) == (3, True)
+
+
 def test_another_policy_is_replayed_over_the_past(installation: Settings, run: Run, version: str, tmp_path: Path) -> None:
     for quality in (0.4, 0.6, 0.9):
         run(f"promote {version} --to staging --metric quality={quality}")
@@ -62,4 +101,6 @@ def test_another_policy_is_replayed_over_the_past(installation: Settings, run: R
     assert (changed["was"], changed["wouldBe"], changed["gate"], changed["environment"]) == (False, True, "local", "staging")
     assert run("policy simulate --since 2999-01-01 --json").json["replayed"] == 0
     assert run("policy simulate --since yesterday").code == 2
-    assert run("policy simulate --policy nobody").code == 6
+    for nowhere in ("nobody", "nope.yaml"):
+        missing = run(f"policy simulate --policy {nowhere}")
+        assert (missing.code, f"{nowhere} cannot be read" in missing.error) == (2, True)

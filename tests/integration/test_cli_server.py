@@ -80,7 +80,7 @@ def test_a_model_goes_from_code_to_production_at_a_service(
     assert re.search(rf"  \| job {job[1]} is completed", trained.err)
     registered = run(f"register {job[1]}{at}")
     assert (registered.code, registered.out.splitlines()[0]) == (0, "rain:1 is registered"), registered.err
-    assert "Next: aiinfra promote rain:1 --to staging --metric quality=SCORE" in registered.out
+    assert registered.out.splitlines()[-1] == "Next: aiinfra promote rain:1 --to staging"
     promoted = run(f"promote rain --to staging{at}")
     assert (promoted.code, promoted.out.splitlines()[0]) == (0, "rain:1 is current in staging")
     assert "judged on   quality 0.9" in promoted.out
@@ -93,7 +93,7 @@ def test_a_model_goes_from_code_to_production_at_a_service(
     assert "prod, staging" in run(f"models list{at}").out
     shown = run(f"models show rain{at}").out
     assert "Current in: prod (sequence 1), staging (sequence 1)" in shown
-    assert re.search(r"measured +quality 0.9", shown)
+    assert re.search(r"measured by its training +quality 0.9", shown)
     assert "rain: completed" in run(f"jobs show {job[1]}{at}").out
     assert re.search(r"rain +completed", run(f"jobs list{at}").out)
 
@@ -189,14 +189,18 @@ def test_versions_are_listed_in_pages_and_the_address_may_be_in_the_environment(
     assert seen == ["5", "4", "3", "2", "1"]
 
 
-def test_a_refusal_for_want_of_a_score_names_a_command_that_a_service_takes(
+def test_a_refusal_names_a_command_that_shows_why_and_that_a_service_takes(
     server: str, installation: Settings, run: Run, repository: Path
 ) -> None:
     derived = run(f"train --model rain --code {repository} --container-digest {CONTAINER} --seed 7 --json").json
     assert run(f"register {derived['id']} --server {server}").code == 0
     refused = run(f"promote rain --to prod --server {server}")
-    assert (refused.code, refused.out.splitlines()[-1]) == (3, "Next: aiinfra promote rain:1 --to prod --metric quality=SCORE")
-    assert run("promote rain --to prod").out.splitlines()[-1] == "Next: aiinfra evaluate rain:1"
+    shows_why = re.search(r"^Next: aiinfra (approvals page \S+) --out promotion.html$", refused.out, re.MULTILINE)
+    assert (refused.code, shows_why is not None) == (3, True)
+    assert shows_why and run(f"{shows_why[1]} --out {repository.parent / 'promotion.html'} --server {server}").code == 0
+    assert "has no quality score" in (repository.parent / "promotion.html").read_text()
+    why = re.search(r"^Next: aiinfra (policy explain \S+)$", run("promote rain --to prod").out, re.MULTILINE)
+    assert why and "has no quality score" in run(why[1]).out
 
 
 def test_where_reads_are_public_versions_are_listed_without_a_proof(

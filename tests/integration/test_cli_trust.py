@@ -48,7 +48,7 @@ def test_in_development_one_command_makes_a_trust_root_that_is_used_from_then_on
     shown = run("trust show --json").json
     listed = shown["trust"]["keys"]
     assert [(key["keyid"], key["signerId"], key["purposes"]) for key in listed] == [
-        (run("keys show --json").json["keyid"], "test", ["artifact", "evaluation", "promotion", "audit"])
+        (run("keys show --json").json["keyid"], "test", ["artifact", "evaluation", "promotion", "audit", "vouching"])
     ]
     assert shown["trust"]["logs"] == ["ai-infra.local/audit"]
     assert (shown["root"]["version"], shown["root"]["threshold"], shown["targets"]["version"], shown["waiting"]) == (1, 1, 1, None)

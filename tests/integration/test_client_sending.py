@@ -16,7 +16,13 @@ def test_what_was_seen_is_sent_as_if_match_and_names_the_request() -> None:
         service.promote(ARTIFACT, "prod", evaluation={"quality": 0.9}, expected_sequence=3)
     sent = requests[0]
     assert (sent.headers["if-match"], "idempotency-key" in sent.headers) == ('"3"', False)
-    assert sent.json == {"artifactId": str(ARTIFACT), "environment": "prod", "evaluation": {"quality": 0.9}, "requestedBy": None}
+    assert sent.json == {
+        "artifactId": str(ARTIFACT),
+        "environment": "prod",
+        "evaluation": {"quality": 0.9},
+        "judgedOn": None,
+        "requestedBy": None,
+    }
 
 
 @pytest.mark.parametrize("token", [{"token": SECRET}, {"token": None, "debug_token": SECRET}])

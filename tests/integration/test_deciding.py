@@ -1,32 +1,24 @@
-"""Deciding: both gates at once, each answer kept on its own, what rules see, and the same seen again of the past."""
+"""Deciding: both gates at once, each answer kept on its own, and again before what waited is applied."""
 
-import json
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
 import pytest
 
-from aiinfra_core import canonical_json, database, deciding, evaluating, jobs, promoting, registering, simulating, verifying
-from aiinfra_core.domain.artifact import Artifact
+from aiinfra_core import database, deciding, jobs, promoting, registering, verifying
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus, Stage
 from aiinfra_core.errors import Misconfigured, RequestIdReused, Unavailable
 from aiinfra_core.policy import gate
-from aiinfra_core.registry import dossier, past_promotions, policy_decisions, policy_inputs, promotion_moves
-from aiinfra_core.registry.past_promotions import Which
+from aiinfra_core.registry import dossier, policy_decisions, policy_inputs, promotion_moves
 from aiinfra_core.registry.policy_decisions import GateDecision
 from aiinfra_core.registry.policy_inputs import Case
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import STATE_TABLES
 from tests.factories import training_spec
 from tests.simulators import approvers, policies, sentinelnet
-from tests.simulators.evaluation_script import evaluation_spec
-from tests.simulators.exports import trained
 from tests.simulators.scripted_server import answers, unused_url
 
-BY_ITS_BYTES = 'at["--metrics"].write_text(json.dumps({"quality": 0.7 + sum(Path(inputs["model"]).read_bytes()) % 29 / 100}))'
 SAYS = {
     "yes": {"allowed": True},
     "deny": {"decision": "deny"},
@@ -43,12 +35,6 @@ ENDS = {
     ("quarantine", 0.1): PromotionStatus.QUARANTINED,
     ("remediate", 0.1): PromotionStatus.REMEDIATION,
 }
-
-
-def _promote(settings: Settings, artifact: Artifact, to: str = "prod", quality: float | None = 0.9, **more: Any) -> Promotion:
-    claimed = None if quality is None else {"quality": quality}
-    asked = {"artifact": str(artifact.id), "environment": to, "evaluation": claimed, "requested_by": "paul"}
-    return promoting.promote(settings, PromotionRequest.model_validate(asked | more))
 
 
 def _kept(settings: Settings, promotion: Promotion) -> list[GateDecision]:
@@ -82,8 +68,8 @@ def test_the_gravest_no_is_what_gates_say_together() -> None:
 def test_both_gates_have_to_say_yes_and_each_answer_is_kept(settings: Settings, tmp_path: Path, said: str, quality: float) -> None:
     with sentinelnet.serve(answers(200, SAYS[said])) as server:
         both = policies.under(settings, tmp_path).model_copy(update={"sentinel_url": server.url})
-        promotion = _promote(both, approvers.registered(settings), quality=quality)
-        assert _promote(both, approvers.registered(settings), quality=quality) == promotion
+        promotion = policies.promote(both, approvers.registered(settings), quality=quality)
+        assert policies.promote(both, approvers.registered(settings), quality=quality) == promotion
     assert promotion.status is ENDS[said, quality]
     local, remote = _kept(settings, promotion)
     assert (local.gate, local.decision.allowed, local.decision.policy_id) == ("local", quality == 0.9, ["not-fine", "fine"][quality == 0.9])
@@ -96,7 +82,7 @@ def test_both_gates_have_to_say_yes_and_each_answer_is_kept(settings: Settings, 
 
 def test_a_sentinelnet_that_is_away_is_a_no_also_where_the_policy_says_yes(settings: Settings, tmp_path: Path) -> None:
     both = policies.under(settings, tmp_path).model_copy(update={"sentinel_url": unused_url(), "sentinel_timeout_seconds": 0.3})
-    promotion = _promote(both, approvers.registered(settings))
+    promotion = policies.promote(both, approvers.registered(settings))
     assert (promotion.status, (promotion.reason or "").split()[0]) == (PromotionStatus.REJECTED, "unavailable:sentinelnet")
     assert [one.decision.allowed for one in _kept(settings, promotion)] == [True, False]
 
@@ -104,19 +90,19 @@ def test_a_sentinelnet_that_is_away_is_a_no_also_where_the_policy_says_yes(setti
 def test_a_policy_that_cannot_be_read_is_the_operators_to_mend_and_nothing_is_decided(settings: Settings, tmp_path: Path) -> None:
     artifact, wrong = approvers.registered(settings), policies.under(settings, tmp_path, "name: none\n")
     with pytest.raises(Misconfigured, match="policy"):
-        _promote(wrong, artifact)
+        policies.promote(wrong, artifact)
     assert "promotion.approved" not in approvers.events(settings)
-    assert _promote(settings, artifact).status is PromotionStatus.APPLIED
+    assert policies.promote(settings, artifact).status is PromotionStatus.APPLIED
 
 
 def test_a_policy_is_kept_once_with_what_it_asks(settings: Settings, tmp_path: Path) -> None:
     under = policies.under(settings, tmp_path)
-    first, second = (_promote(under, approvers.registered(settings, name)) for name in ("a", "b"))
+    first, second = (policies.promote(under, approvers.registered(settings, name)) for name in ("a", "b"))
     assert first.decision
     assert second.decision
     assert first.decision.policy_digest == second.decision.policy_digest
     deciding._adopted.clear()
-    third = _promote(under, approvers.registered(settings, "c"))
+    third = policies.promote(under, approvers.registered(settings, "c"))
     assert third.status is PromotionStatus.APPLIED
     with database.transaction(settings) as tx:
         policy = policy_decisions.policy(tx, first.decision.policy_digest or "")
@@ -124,100 +110,6 @@ def test_a_policy_is_kept_once_with_what_it_asks(settings: Settings, tmp_path: P
     assert policy
     assert (policy.digest(), [rule.id for rule in policy.rules]) == (first.decision.policy_digest, ["scored", "looks-at-everything"])
     assert approvers.events(settings).count("policy.adopted") == 1
-
-
-def _story(settings: Settings, tmp_path: Path) -> tuple[Settings, Promotion]:
-    """Promote two versions that both were measured by one spec, the second over the first."""
-    under, spec = policies.under(settings, tmp_path), evaluation_spec(tmp_path / "code", BY_ITS_BYTES)
-    champion, challenger = trained(settings, seed=1), trained(settings, seed=2)
-    for one, who in ((champion, "eva"), (challenger, "emil")):
-        evaluating.evaluate(settings, one.id, spec, recorded_by=who, on_output=print)
-    assert _promote(under, champion, quality=None).status is PromotionStatus.APPLIED
-    _promote(under, champion, "staging", quality=0.95)
-    _promote(under, challenger, quality=0.2)
-    return under, _promote(under, challenger, quality=None)
-
-
-def test_rules_see_all_there_is_and_the_past_as_it_was(settings: Settings, tmp_path: Path) -> None:
-    under, promotion = _story(settings, tmp_path)
-    (kept,) = _kept(settings, promotion)
-    assert kept.inputs is not None
-    seen = kept.inputs
-    assert promotion.status is PromotionStatus.APPLIED
-    assert (seen["provenance"]["kind"], seen["provenance"]["trainedBy"], seen["provenance"]["commit"]) == ("trained", "tess", "a" * 40)
-    judged = seen["evaluation"]
-    assert (judged["kind"], judged["source"], judged["recordedBy"], [one["name"] for one in judged["datasets"]]) == (
-        "measured",
-        "pipeline",
-        "emil",
-        ["days"],
-    )
-    assert [one["source"] for one in seen["evaluations"]][:1] == ["pipeline"]
-    assert (seen["current"]["version"], seen["current"]["sequence"]) == (1, 1)
-    comparison = seen["comparison"]
-    assert comparison["specDigest"] == judged["specDigest"]
-    difference = comparison["challenger"]["quality"] - comparison["champion"]["quality"]
-    assert comparison["difference"] == {"quality": pytest.approx(difference)}
-    assert (seen["reproduction"], seen["approvals"], seen["scan"]["verdict"]) == (None, [], "no_code")
-    assert {name: place["version"] for name, place in seen["environments"].items()} == {"staging": 1, "prod": 1}
-    assert seen["people"]["evaluators"] == ["emil"]
-    assert (seen["people"]["trainer"], seen["requester"], seen["environment"], seen["stage"]) == ("tess", "paul", "prod", "request")
-    then = _seen_of_the_past(under)
-    for one, again in then:
-        assert {**again, "now": ""} == {**one, "now": ""}
-    assert len(then) == 4
-
-
-def _seen_of_the_past(settings: Settings) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    with database.transaction(settings) as tx:
-        pasts = past_promotions.page(tx, Which(), (datetime.min.replace(tzinfo=UTC), UUID(int=0)), 100)
-        again = policy_inputs.gather(tx, [past.case for past in pasts], sorted(_INPUTS), settings.environments)
-        kept = [policy_decisions.of_promotion(tx, past.id)[0].inputs or {} for past in pasts]
-    named = [{name: value for name, value in one.items() if name != "parameters"} for one in kept]
-    return [(one, json.loads(canonical_json.dumps(two))) for one, two in zip(named, again, strict=True)]
-
-
-_INPUTS = {
-    "provenance", "evaluations", "current", "comparison", "reproduction", "scan", "approvals", "environments", "people"
-}  # fmt: skip
-
-
-def test_a_policy_replayed_over_its_own_past_changes_nothing_and_another_changes_what_it_names(settings: Settings, tmp_path: Path) -> None:
-    under, promotion = _story(settings, tmp_path)
-    told: list[tuple[str, int, int]] = []
-    before = approvers.events(settings)
-    same = simulating.simulate(under, Which(), lambda *progress: told.append(progress))
-    assert (same.replayed, same.changed, [policy.name for policy in same.policies]) == (4, (), ["sees-everything"])
-    assert told == [("promotions", 4, 4)]
-    nothing_stood = policies.SEES_EVERYTHING.replace("evaluation.metrics.quality >= parameters.least", "current == null")
-    other = simulating.simulate(policies.under(settings, tmp_path, nothing_stood), Which(environment="prod"), lambda *_: None)
-    assert other.replayed == 3
-    assert [(one.past.id, one.past.allowed, one.decision.allowed, one.decision.rule_id) for one in other.changed] == [
-        (promotion.id, True, False, "scored")
-    ]
-    assert simulating.simulate(under, Which(model="nobody"), lambda *_: None).replayed == 0
-    later = Which(since=datetime.now(UTC) + timedelta(hours=1))
-    assert simulating.simulate(under, later, lambda *_: None).replayed == 0
-    assert approvers.events(settings) == before
-
-
-def test_what_is_previewed_is_what_is_decided_and_nothing_is_recorded(settings: Settings, tmp_path: Path) -> None:
-    under, _ = _story(settings, tmp_path)
-    before = approvers.events(settings)
-    _, policy, answer = deciding.preview(under, "rainfall:1", "prod", "paul")
-    assert approvers.events(settings) == before
-    with database.transaction(settings) as tx:
-        artifact = dossier.candidate(tx, "rainfall:1", "prod").artifact
-    promotion = _promote(under, artifact, quality=None, request_id="again")
-    assert promotion.decision is not None
-    assert _without_values(promotion.decision) == _without_values(answer.decision)
-    assert answer.decision.policy_digest == policy.digest()
-
-
-def _without_values(decision: Decision) -> dict[str, Any]:
-    """A decision without what depends on the moment."""
-    rules = [(rule["id"], rule["verdict"], rule["reason"]) for rule in (decision.answer or {})["rules"]]
-    return {**decision.model_dump(exclude={"answer"}), "rules": rules}
 
 
 def test_before_it_is_applied_a_promotion_that_waited_is_judged_again_and_a_no_is_kept_with_its_end(
@@ -287,7 +179,7 @@ def test_of_many_that_judge_one_promotion_at_once_one_is_kept(settings: Settings
 def test_what_a_training_measured_is_recorded_before_it_is_judged_where_that_was_not_done(settings: Settings, code_ref: str) -> None:
     job = jobs.train(settings, training_spec(code_ref), requested_by="tess", on_output=lambda _: None)
     artifact = registering.register(settings, registering.registration_of(job))
-    promotion = _promote(settings, artifact, quality=None)
+    promotion = policies.promote(settings, artifact, quality=None)
     assert (promotion.status, promotion.evaluation_kind, promotion.evaluation["quality"]) == (PromotionStatus.APPLIED, "measured", 0.9)
     told = approvers.events(settings)
     assert told.index("evaluation.recorded") < told.index("promotion.requested")
@@ -295,9 +187,9 @@ def test_what_a_training_measured_is_recorded_before_it_is_judged_where_that_was
 
 def test_a_request_id_belongs_to_whoever_asked_under_it(settings: Settings) -> None:
     artifact = approvers.registered(settings)
-    _promote(settings, artifact, request_id="release-7")
+    policies.promote(settings, artifact, request_id="release-7")
     with pytest.raises(RequestIdReused, match="asked for by paul"):
-        _promote(settings, artifact, request_id="release-7", requested_by="petra")
+        policies.promote(settings, artifact, request_id="release-7", requested_by="petra")
     assert approvers.events(settings).count("promotion.requested") == 1
 
 

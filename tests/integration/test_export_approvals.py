@@ -171,7 +171,7 @@ def test_the_entry_that_says_they_agreed_cannot_be_left_out(waited: tuple[Settin
     place, export = waited
     (path,) = [path for path in (export / "events").iterdir() if b'"event_type":"promotion.approved"' in path.read_bytes()]
     found = _without(export, tmp_path / "less", place, f"events/{path.name}", f"proofs/{path.stem}.tlog-proof")
-    assert [one for one in found if one.startswith("11 ") and "no entry here says that they agreed" in one]
+    assert [one for one in found if one.startswith("11 ") and "no entry here says that everybody agreed" in one]
 
 
 def test_a_key_that_may_not_vouch_vouches_for_nobody(waited: tuple[Settings, Path]) -> None:

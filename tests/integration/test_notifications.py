@@ -119,6 +119,7 @@ def test_only_what_is_wanted_is_told(settings: Settings) -> None:
     for kind, rows in (
         ("promotion.requested", {"model_promotions": {"id": "1", "status": "requested"}}),
         ("promotion.pending", {"model_promotions": waiting}),
+        ("promotion.pending", {"model_promotions": waiting | {"approvals_required": "{}"}}),
         ("promotion.rejected", {"model_promotions": {"id": "1", "status": "quarantined"}}),
         ("promotion.applied", {"model_promotions": {"status": "of no form that is known"}}),
         ("rollback.applied", {}),
@@ -170,6 +171,10 @@ def test_nothing_is_sent_into_this_machine_unless_that_was_allowed(settings: Set
         "::ffff:10.0.0.1",
         "64:ff9b::a00:1",
         "2002:a00:1::",
+        "::127.0.0.1",
+        "::8.8.8.8",
+        "64:ff9b:1::7f00:1",
+        "fec0::1",
     ],
 )
 def test_networks_that_are_nobodys_business_are_refused(address: str) -> None:

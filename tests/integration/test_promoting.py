@@ -13,7 +13,7 @@ from aiinfra_core import artifact_store, database, promoting, registering, verif
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.domain.trust import Purpose
-from aiinfra_core.errors import BadInput, Conflict, DigestMismatch, NotFound, Unavailable
+from aiinfra_core.errors import Conflict, DigestMismatch, NotFound, Unavailable
 from aiinfra_core.keys import configured_signer
 from aiinfra_core.log_tables import audit_events, audit_outbox
 from aiinfra_core.registry import artifacts, promotions
@@ -274,11 +274,6 @@ def test_a_step_without_the_ones_before_it_changes_nothing(settings: Settings, r
         assert tx.execute(select(model_promotions.c.manifest)).scalar_one() is None
         assert promotions.pointer(tx, "prod", "rainfall") is None
     assert _finish(settings, promotion_id).status is PromotionStatus.REJECTED
-
-
-def test_a_job_that_is_not_completed_cannot_be_registered(settings: Settings, register: Register) -> None:
-    with pytest.raises((BadInput, NotFound), match="training job"):
-        register(training_job_id=UUID(int=5))
 
 
 def test_a_store_that_refuses_is_a_recorded_no_and_registers_nothing(settings: Settings, register: Register) -> None:

@@ -102,7 +102,8 @@ def test_promotions_are_found_by_what_they_are_about(known: Known) -> None:
     for query, expected in asked:
         for limit in (1, 2, 50):
             assert [numbered[one["id"]] for one in known.every("/promotions", **query, limit=limit)] == expected, (query, limit)
-    assert known.read(f"/promotions/{everything[2]['id']}") == everything[2]
+    alone = known.read(f"/promotions/{everything[2]['id']}")
+    assert ([one["gate"] for one in alone.pop("decisions")], alone) == (["local"], everything[2])
     assert is_problem(known.api.get(f"/ai-infra/promotions/{known.first.id}"), 404, "There is no promotion")
     assert is_problem(known.api.get("/ai-infra/promotions?status=lost"), 400)
 

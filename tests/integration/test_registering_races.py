@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import Engine, event, func, select
@@ -14,7 +14,7 @@ from aiinfra_core import artifact_store, canonical_json, database, registering, 
 from aiinfra_core.audit_log.sequence import sequence_pending
 from aiinfra_core.columns import metadata
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
-from aiinfra_core.errors import AiInfraError, Conflict, Misconfigured
+from aiinfra_core.errors import AiInfraError, BadInput, Conflict, Misconfigured
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
@@ -170,3 +170,8 @@ def test_where_the_audit_key_cannot_be_used_nothing_is_registered(
     with pytest.raises(Misconfigured):
         registering.register(broken, request_for())
     assert set(_counted(settings).values()) == {0}
+
+
+def test_what_a_job_that_is_unknown_made_cannot_be_registered(settings: Settings, request_for: Callable[..., RegistrationRequest]) -> None:
+    with pytest.raises(BadInput, match="training job"):
+        registering.register(settings, request_for(training_job_id=UUID(int=5)))

@@ -52,6 +52,18 @@ def test_a_training_that_fails_is_exit_code_7_and_what_cannot_be_asked_2(install
         assert run(line).code == 2
 
 
+@pytest.mark.parametrize("place", ["/proc/nope", "{tmp_path}/file"])
+def test_a_directory_nothing_can_be_run_in_is_exit_code_2(
+    installation: Settings, trained: Trained, run: Run, tmp_path: Path, place: str
+) -> None:
+    trained("put()")
+    (tmp_path / "file").touch()
+    ran = run(f"reproduce rows --directory {place.format(tmp_path=tmp_path)}")
+    assert (ran.code, ran.error.startswith("Nothing can be run in /")) == (2, True), ran.err
+    assert "choose another --directory" in ran.error
+    assert "such as --tolerance quality=0.01" in run("reproduce rows --tolerance quality").error
+
+
 def test_reproductions_are_read_over_http_newest_first(settings: Settings, trained: Trained) -> None:
     artifact = trained(SCORED)
     for name in ("rosa", "remy"):

@@ -153,7 +153,7 @@ def test_the_same_findings_of_the_same_scanner_are_one_scan(
     artifact = register(models.plain())
     first = _scan_of(settings, artifact)
     assert scan_again(settings, str(artifact.id), "sam")[1] == first
-    monkeypatch.setattr(scan_module, "scanner", lambda: "ai-infra/2")
+    monkeypatch.setattr(scan_module, "scanner", lambda: "ai-infra/next")
     second = scan_again(settings, "rain", "sam")[1]
     with database.autocommit(settings) as connection:
         assert scans.of_artifact(connection, artifact.id) == [second, first]

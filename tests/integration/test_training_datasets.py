@@ -214,6 +214,7 @@ def test_other_bytes_in_s3_are_refused(cache: Path, s3: str) -> None:
     assert list(cache.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_s3_that_is_not_there_is_unavailable(cache: Path, s3: str) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

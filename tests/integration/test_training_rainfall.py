@@ -33,6 +33,7 @@ def train(folder: Path, **hyperparams: float) -> TrainingRun:
     return execute(spec, scratch=folder / "scratch", cache=folder / "cache", timeout_seconds=100, on_output=print)
 
 
+@pytest.mark.slow
 def test_two_trainings_in_different_places_give_the_same_good_model(tmp_path: Path) -> None:
     runs = [train(tmp_path / name) for name in ("one", "another/place")]
     for run in runs:
@@ -43,6 +44,7 @@ def test_two_trainings_in_different_places_give_the_same_good_model(tmp_path: Pa
     assert runs[0].metrics == runs[1].metrics
 
 
+@pytest.mark.slow
 def test_a_deliberately_weak_model_scores_below_the_gate(tmp_path: Path) -> None:
     run = train(tmp_path, n_estimators=1, max_depth=1)
     assert run.metrics and 0.5 < run.metrics["quality"] < 0.75
@@ -65,6 +67,7 @@ def test_the_evaluation_script_measures_on_the_days_held_out_what_the_training_m
     assert run.metrics["worst_part"] < run.metrics["quality"]
 
 
+@pytest.mark.slow
 def test_an_unknown_hyperparameter_is_told_plainly(tmp_path: Path) -> None:
     assert "unknown hyperparameters max_iter" in (train(tmp_path, max_iter=5).error or "")
 

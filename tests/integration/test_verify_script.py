@@ -97,6 +97,7 @@ def _every_case(received: Path) -> list[tuple[Path, str]]:
     return [(path, edit) for path in _files(received) for edit in fitting(path)]
 
 
+@pytest.mark.slow
 def test_it_finds_changes_to_every_kind_of_file(received: Path, known: Known) -> None:
     first = {path.relative_to(received).parts[0]: path for path in reversed(_files(received))}
     edits = {path: list(fitting(path)) for path in first.values()}

@@ -126,7 +126,10 @@ def test_a_rule_of_stage_apply_is_judged_only_before_it_is_applied() -> None:
     ("part", "people", "verdict"),
     [
         (Part.TRAINER, {"requester": "ada", "trainer": "tom"}, "yes"),
-        (Part.TRAINER, {"requester": "ada", "trainer": None}, "yes"),
+        (Part.TRAINER, {"requester": "ada", "trainer": None}, "error"),
+        (Part.TRAINER, {"requester": "ada", "asker": "tom", "trainer": "tom"}, "no"),
+        (Part.TRAINER, {"requester": "ada", "asker": None, "trainer": "tom"}, "error"),
+        (Part.TRAINER, {"requester": "Ada", "asker": "Ada", "trainer": "ada"}, "no"),
         (Part.TRAINER, {"requester": "ada", "trainer": "ada"}, "no"),
         (Part.EVALUATOR, {"requester": "ada", "evaluators": ["tom", "ada"]}, "no"),
         (Part.EVALUATOR, {"requester": "ada", "evaluators": []}, "yes"),

@@ -75,4 +75,4 @@ def test_of_a_keras_configuration_only_what_runs_code_is_named() -> None:
     assert keras.code_in([models.LAMBDA]) == ["keras Lambda", "keras __lambda__"]
     assert keras.code_in({"module": "os", "class_name": "system"}) == ["os system"]
     assert keras.code_in({"module": "builtins", "class_name": "function", "config": "eval"}) == ["keras function"]
-    assert keras.code_in_bytes(b"no configuration") is None
+    assert keras.code_in_hdf5(b"no configuration") is None

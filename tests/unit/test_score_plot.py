@@ -34,10 +34,25 @@ def test_bars_of_one_metric_share_a_scale_and_begin_at_zero() -> None:
     assert below.width == pytest.approx(2 * above.width, abs=0.02)
 
 
-def test_metrics_of_both_come_first_and_what_is_no_number_is_left_out() -> None:
-    drawn = plot({"a": 1, "z": 2, "text": "x", "nan": float("nan"), "flag": True}, {"z": 3})
+def test_what_rules_name_comes_first_and_of_the_rest_what_both_have_and_is_a_number() -> None:
+    mixed = {"a": 0.1, "b": 0.3, "z": 0.2, "text": "x", "nan": float("nan"), "flag": True}
+    drawn = plot(mixed, {"z": 0.3, "b": 0.1, "flag": True}, {"z", "elsewhere"})
     assert drawn is not None
-    assert [row.metric for row in drawn.rows] == ["z", "a"]
-    assert plot({"a": "x"}, {}) is None
-    many = plot({f"m{number}": number for number in range(20)}, {})
+    assert [row.metric for row in drawn.rows] == ["z", "b"]
+    alone = plot(mixed, {}, {"a"})
+    assert alone is not None and [len(row.bars) for row in alone.rows] == [1]
+    assert plot({"a": "x", "b": 0.5}, {}) is None
+
+
+def test_counts_and_shares_are_no_scores_unless_a_rule_names_them() -> None:
+    measured = {"quality": 0.9, "loss": -1, "rows": 3000, "positives": 930, "positives_share": 0.31, "row_count": 0.5}
+    drawn = plot(measured, measured)
+    assert drawn is not None and [row.metric for row in drawn.rows] == ["loss", "quality"]
+    named = plot(measured, measured, {"positives_share"})
+    assert named is not None and [row.metric for row in named.rows] == ["positives_share", "loss", "quality"]
+
+
+def test_no_more_is_drawn_than_there_is_room_for() -> None:
+    metrics = {f"m{number}": number / 20 for number in range(20)}
+    many = plot(metrics, metrics)
     assert many is not None and many.left_out == 20 - MOST_METRICS

@@ -1,8 +1,14 @@
 """What the environment says and how it is refused when it is wrong; nothing is started here."""
 
+import re
+from pathlib import Path
+
 import pytest
 
+from aiinfra_core.audit_log.delivering import webhook
+from aiinfra_core.domain.event_types import EVENT_TYPES
 from aiinfra_core.errors import Misconfigured, NotFound
+from aiinfra_core.registry import promotion_moves
 from aiinfra_core.settings import Settings, environment_named
 
 
@@ -133,6 +139,17 @@ def test_a_kms_endpoint_may_carry_its_pin(monkeypatch: pytest.MonkeyPatch) -> No
         ("DATABASE_URL", "mysql://db", "A setting is wrong: AI_INFRA_DATABASE_URL: must be a PostgreSQL address"),
         ("REQUIRE_MTLS", "perhaps", "A setting is wrong: REQUIRE_MTLS: Input should be a valid boolean"),
         ("REQUIRE_KMS", "true", "A setting is wrong: REQUIRE_KMS is set, so"),
+        (
+            "AI_INFRA_NOTIFY_NETWORKS",
+            "nonsense",
+            "A setting is wrong: AI_INFRA_NOTIFY_NETWORKS: 'nonsense' is no network, such as 10.20.0.0/16.",
+        ),
+        (
+            "AI_INFRA_TRUSTED_PROXIES",
+            "10.0.0.0/8, x",
+            "A setting is wrong: AI_INFRA_TRUSTED_PROXIES: 'x' is no network, such as 10.20.0.0/16.",
+        ),
+        ("AI_INFRA_NOTIFY_EVENTS", "promotion.*,foo", "A setting is wrong: AI_INFRA_NOTIFY_EVENTS: 'foo' is no type of event, such as "),
         ("AI_INFRA_OIDC_ALGORITHMS", "ES256,HS256", "A setting is wrong: AI_INFRA_OIDC_ALGORITHMS.1: Input should be"),
     ],
 )
@@ -141,6 +158,14 @@ def test_what_is_wrong_is_named_as_the_operator_writes_it(name: str, value: str,
     with pytest.raises(Misconfigured) as refusal:
         Settings()
     assert str(refusal.value).startswith(told)
+
+
+def test_every_event_can_be_chosen_to_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "".join(path.read_text() for path in (Path(promotion_moves.__file__).parent).glob("*.py"))
+    told = set(re.findall(r'"((?:training|promotion|approval|policy|key|artifact|evaluation|reproduction|card|import)\.[a-z]+)"', code))
+    assert {"promotion.pending", "training.failed", "artifact.scanned"} <= told <= EVENT_TYPES
+    monkeypatch.setenv("AI_INFRA_NOTIFY_EVENTS", ",".join({*webhook.TOLD, *told, "*", "approval.*"}))
+    assert set(Settings().notify_events) >= told
 
 
 def test_secrets_do_not_show_in_a_repr(monkeypatch: pytest.MonkeyPatch) -> None:

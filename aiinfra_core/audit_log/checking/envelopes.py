@@ -9,7 +9,7 @@ from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import dsse, statement
 from aiinfra_core.evidence.kept_rows import differences
 from aiinfra_core.evidence.predicates import PURPOSES
-from aiinfra_core.evidence.trust import keys_for, listed
+from aiinfra_core.evidence.trust import keys_for, listed, may_sign
 
 
 def problems(row: Mapping[str, Any], envelope: bytes | None, trust: Trust, index: int | None, at: datetime | None) -> Iterator[str]:
@@ -30,7 +30,10 @@ def problems(row: Mapping[str, Any], envelope: bytes | None, trust: Trust, index
         if changed := [name for name, value in copied.items() if row[name] != value]:
             yield f"{', '.join(changed)} is not what its envelope says"
         purpose, moment = PURPOSES[claim.predicate_type], at or datetime.now(UTC)
-        dsse.open_envelope(envelope or b"", keys_for(trust, purpose, at=moment, index=index, environment=statement.environment_of(claim)))
+        environment = statement.environment_of(claim)
+        for signature in parsed.signatures:  # says why a listed key does not count for this, and what is to be done
+            may_sign(listed(trust, signature.keyid), purpose, at=moment, index=index, environment=environment)
+        dsse.open_envelope(envelope or b"", keys_for(trust, purpose, at=moment, index=index, environment=environment))
     except EvidenceBroken as error:
         yield f"its envelope does not verify: {error}"
 

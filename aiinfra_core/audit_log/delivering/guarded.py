@@ -13,6 +13,8 @@ from aiinfra_core.errors import Unavailable
 
 Address = IPv4Address | IPv6Address
 _NAT64 = IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(IPv6Network(network) for network in ("::/96", "64:ff9b:1::/48", "fec0::/10"))
+"""IPv4-compatible, NAT64 of a site's own and site-local: retired or private, and `ipaddress` calls some of them global."""
 
 
 def address_of(part: str, host: str, port: int, allowed: Sequence[IPv4Network | IPv6Network], seconds: float) -> str:
@@ -43,7 +45,7 @@ def _may_be_reached(address: Address, allowed: Sequence[IPv4Network | IPv6Networ
     inner = _carried(address)
     if inner is not None:
         return _may_be_reached(inner, allowed)
-    return address.is_global and not address.is_multicast
+    return address.is_global and not address.is_multicast and not any(address in network for network in _NOT_PUBLIC)
 
 
 def _carried(address: Address) -> IPv4Address | None:

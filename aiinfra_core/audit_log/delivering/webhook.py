@@ -97,8 +97,8 @@ def _told(settings: Settings, row: Row) -> dict[str, Any] | None:
     payload = canonical_json.loads(row["payload"], what="The payload")
     promotion = payload["rows"].get("model_promotions")
     kind = _kind(str(row["event_type"]), promotion)
-    if not _wanted(settings, kind):
-        return None
+    if not _wanted(settings, kind) or (kind == "promotion.pending" and promotion and promotion.get("approvals_required") == "{}"):
+        return None  # nobody has to agree: it is only judged once more
     data = {"subject": payload["subject"], "actor": payload["actor"], "seq": row["seq"]}
     if promotion is not None:
         data |= _of_promotion(settings, promotion)

@@ -6,13 +6,15 @@ Whichever of the three asks for more counts. A manifest's own list of approvers 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from aiinfra_core.domain.actor import same_person_key
+from aiinfra_core.domain.approval import UNPROVEN
 from aiinfra_core.domain.promotion import Part
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import trust
 from aiinfra_core.evidence.confirmation_predicates import Approval, VouchedApproval
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.log import Entry
-from aiinfra_core.evidence.verification.people import people_behind
+from aiinfra_core.evidence.verification.people import people_behind, roles_of
 from aiinfra_core.evidence.verification.policies import document
 from aiinfra_core.evidence.verification.report import Step
 from aiinfra_core.evidence.verification.story import Manifest, Story
@@ -81,7 +83,8 @@ def _check_agreed(story: Story, manifest: Manifest, needed: Mapping[str, int]) -
         if problem:
             reasons.append(f"that of {approval.approver[:64]} {problem}")
             continue
-        roles[approval.approver] = roles.get(approval.approver, frozenset()) | _roles(claim, approval)
+        owner = same_person_key(approval.approver)
+        roles[owner] = roles.get(owner, frozenset()) | roles_of(claim, approval)
     missing = missing_roles(roles, needed)
     if missing:
         not_counted = f"; {'; '.join(reasons)}" if reasons else ""
@@ -89,31 +92,33 @@ def _check_agreed(story: Story, manifest: Manifest, needed: Mapping[str, int]) -
 
 
 def _barred(story: Story, manifest: Manifest) -> dict[str, Part]:
-    """Return whose approval the policy does not count, because of who they were in the way of the model."""
+    """Return whose approval the policy does not count, by their folded names, and who they were in the way of the model."""
     policy = document(story, manifest)
     parts = policy.conditions.approver_is_not if policy else ()
-    return {person: part for part in parts for person in people_behind(story, manifest, part)}
-
-
-def _roles(claim: Claim, approval: Approval) -> frozenset[str]:
-    if isinstance(approval, VouchedApproval):
-        return frozenset(approval.roles)
-    return frozenset(role for signer in claim.signers for role in signer.roles)
+    return {same_person_key(person): part for part in parts for person in people_behind(story, manifest, part)}
 
 
 def _objections(story: Story, manifest: Manifest, claim: Claim, approval: Approval, barred: Mapping[str, Part]) -> Iterator[str]:
-    said = manifest.said
+    said, approver = manifest.said, same_person_key(approval.approver)
     if claim.statement.subject != manifest.claim.statement.subject:
         yield "is about other bytes"
     if (approval.promotion_id, approval.model, approval.environment) != (said.promotion_id, manifest.model, said.environment):
         yield "is about another promotion"
     if not isinstance(approval, VouchedApproval) and any(signer.owner != approval.approver for signer in claim.signers):
         yield "is signed by another"
-    if approval.approver == said.requested_by:
+    if isinstance(approval, VouchedApproval) and approval.issuer in UNPROVEN:
+        yield f"is in a name that nobody had to prove ({approval.issuer})"
+    if approver in _who_asked(manifest):
         yield "is by whoever asked for the promotion"
-    if approval.approver in barred:
-        yield f"is by the {barred[approval.approver]}, who must not approve"
+    if approver in barred:
+        yield f"is by the {barred[approver]}, who must not approve"
     yield from _untimely(story, manifest.applied, claim, approval)
+
+
+def _who_asked(manifest: Manifest) -> set[str]:
+    """Return the folded names of the requester and, as the log tells, of who asked in their name."""
+    asked_by = manifest.applied.row("model_promotions").get("asked_by") if manifest.applied else None
+    return {same_person_key(name) for name in (manifest.said.requested_by, asked_by) if isinstance(name, str)}
 
 
 def _untimely(story: Story, applied: Entry | None, claim: Claim, approval: Approval) -> Iterator[str]:

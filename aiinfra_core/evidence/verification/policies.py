@@ -5,7 +5,9 @@ proven here (`recorded_inputs`); a policy of another gate is only shown to be th
 """
 
 import math
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from hashlib import sha256
 from typing import Any
@@ -22,21 +24,50 @@ from aiinfra_core.evidence.verification.records import Registered, check_evaluat
 from aiinfra_core.evidence.verification.report import Step
 from aiinfra_core.evidence.verification.story import Manifest, Story
 from aiinfra_core.rules.document import DIGESTED_WITH, Policy
+from aiinfra_core.rules.judging import Outcome
 
 RULE = "evaluation.quality >= minimum"
 LOCAL = "local"
+SECONDS, SECONDS_TOGETHER = 5.0, 60.0
+"""How long the rules of one promotion may take at a stage, and those of all promotions of an export."""
+
+
+@dataclass
+class _Judging:
+    """Rules that anybody could have written are judged in a process of their own, as long as there are seconds left for them."""
+
+    left: float
+
+    def judge(self, policy: Policy, inputs: Mapping[str, Any], stage: Stage) -> list[Outcome]:
+        """Return what each rule says.
+
+        Raises:
+            EvidenceBroken: at `policy`; those that were judged before took all the time there is.
+            Unavailable: no such process could be started.
+        """
+        from aiinfra_core.rules import sandbox  # needs a POSIX system: only where there is something to judge
+
+        if self.left <= 0:
+            raise EvidenceBroken(
+                "policy", f"judging the policies here again took over {SECONDS_TOGETHER:g} s before it was this one's turn."
+            )
+        begun = time.monotonic()
+        try:
+            return sandbox.judge(policy, inputs, stage, min(SECONDS, self.left))
+        finally:
+            self.left -= time.monotonic() - begun
 
 
 def check_policies(story: Story, registered: Mapping[str, Registered], step: Step) -> None:
     """Check the policy behind each promotion (7)."""
-    named, again = set[str](), 0
+    named, again, judging = set[str](), 0, _Judging(SECONDS_TOGETHER)
     for manifest in story.manifests():
         with step.at(manifest.claim.place):
             named |= {policy.sha256} if (policy := manifest.predicate.policy.digest) else set()
             named |= {str(_decision(story, entry).get("policyDigest")) for entry in story.answers(manifest.said.promotion_id)}
             _check_decision(story, manifest)
             _check_answers(story, manifest)
-            again += policy is not None and _check_policy(story, manifest, policy.sha256, registered)
+            again += policy is not None and _check_policy(story, manifest, policy.sha256, registered, judging)
     for digest in story.files.below("policies").keys() - named:
         step.add(bundle.policy_name(digest), "No promotion here names it.")
     step.found = f"each policy is here as named ({len(named)}); its rules were judged again (promotions: {again})"
@@ -97,20 +128,22 @@ def _check_answers(story: Story, manifest: Manifest) -> None:
             raise EvidenceBroken("policy", f"{entry.place} holds a no to it.")
 
 
-def _check_policy(story: Story, manifest: Manifest, digest: str, registered: Mapping[str, Registered]) -> bool:
+def _check_policy(story: Story, manifest: Manifest, digest: str, registered: Mapping[str, Registered], judging: _Judging) -> bool:
     """Check one policy and return whether its rules could be judged again."""
-    if _read(story, digest) is None:
+    policy = _read(story, digest)
+    if policy is None:
         minimum = _minimum(_bytes(story, digest))
         return minimum is not None and _applies_again(story, manifest, minimum)
-    _judge_again(story, manifest, registered, Stage.REQUEST, digest)
-    if manifest.said.approvals_required:  # whoever waited for people was judged again then, by what the policy was by then
-        _judge_again(story, manifest, registered, Stage.APPLY)
+    _judge_again(story, manifest, registered, judging, Stage.REQUEST, digest)
+    # Whoever waited was judged again then, by what the policy was by then; rules for that moment are judged for no other.
+    if story.waited(manifest) or any(rule.stage is Stage.APPLY for rule in policy.rules):
+        _judge_again(story, manifest, registered, judging, Stage.APPLY)
     return True
 
 
-def _judge_again(story: Story, manifest: Manifest, registered: Mapping[str, Registered], stage: Stage, digest: str | None = None) -> None:
-    from aiinfra_core.rules import judging  # its engine takes a while to load: only where there is something to judge
-
+def _judge_again(
+    story: Story, manifest: Manifest, registered: Mapping[str, Registered], judging: _Judging, stage: Stage, digest: str | None = None
+) -> None:
     entry, inputs = _asked(story, manifest, stage)
     by = str(_decision(story, entry).get("policyDigest"))
     policy = _read(story, by)
@@ -132,8 +165,9 @@ def _asked(story: Story, manifest: Manifest, stage: Stage) -> tuple[Entry, dict[
             inputs = canonical_json.loads(story.value(row.get("inputs")) or "null", what="The inputs")
             if not isinstance(inputs, dict):
                 raise EvidenceBroken("policy", f"what the rules saw in {entry.place} is missing.")
-            if manifest.applied is None or entry.seq >= manifest.applied.seq:
-                raise EvidenceBroken("policy", f"{entry.place} came after it was applied.")
+            signed = story.taken_in[manifest.claim.digest].seq
+            if manifest.applied is None or not (signed if stage is Stage.APPLY else 0) < entry.seq < manifest.applied.seq:
+                raise EvidenceBroken("policy", f"{entry.place} came before its manifest was signed, or after it was applied.")
             return entry, inputs
     raise EvidenceBroken("policy", f"no entry here holds what its rules saw when it was judged ({stage}).")
 

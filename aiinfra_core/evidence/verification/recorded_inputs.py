@@ -1,6 +1,6 @@
 """Step 7: what a policy's rules saw, as the log recorded it, against everything else that is proven here.
 
-What an export cannot show (`environments` beside its own, `drift`, `now`) stands as the log recorded it when the rules were judged.
+What an export cannot show (`environments` beside its own, `drift`) stands as the log recorded it when the rules were judged.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ from aiinfra_core.evidence.predicates import Evaluation, Training
 from aiinfra_core.evidence.statement import Subject
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.log import Entry
-from aiinfra_core.evidence.verification.people import people_behind
+from aiinfra_core.evidence.verification.people import people_behind, roles_of
 from aiinfra_core.evidence.verification.records import Registered
 from aiinfra_core.evidence.verification.story import Manifest, Story
 
@@ -27,6 +27,8 @@ Inputs = Mapping[str, Any]
 _Later = TypeVar("_Later", Evaluation, Reproduction, Scan)
 # What came while the rules were being judged need not have been seen by them.
 _SETTLED = timedelta(minutes=1)
+# The log takes an answer in at once, or as soon as its signer is back; an answer of long before that is not believed.
+_LOGGED_WITHIN = timedelta(days=1)
 _MOST_EVALUATIONS = 50  # so many, the newest, are shown to the rules
 
 
@@ -41,7 +43,7 @@ def check(story: Story, manifest: Manifest, registered: Mapping[str, Registered]
         "artifact": it.is_artifact,
         "environment": lambda said: said == manifest.said.environment,
         "requester": lambda said: said == manifest.said.requested_by,
-        "now": lambda said: datetime.fromisoformat(said) <= entry.created_at,
+        "now": lambda said: entry.created_at - _LOGGED_WITHIN <= datetime.fromisoformat(said) <= entry.created_at,
         "provenance": it.is_provenance,
         "evaluation": it.is_judged,
         "evaluations": it.are_evaluations,
@@ -96,7 +98,7 @@ class _Proven:
             and (said["entryPoint"], said["containerDigest"]) == (asked.entry_point, asked.container_digest)
             and (str(said["seed"]), said["trainedBy"]) == (asked.seed, row.get("requested_by"))
             and _digest(said["hyperparams"]) == asked.hyperparams_digest.sha256
-            and (not said["metrics"] or _digest(said["metrics"]) == text_digest(row.get("metrics")))
+            and _digest(said["metrics"]) == (text_digest(row.get("metrics")) or _digest({}))
             and _datasets(said["datasets"]) == _datasets(canonical_json.loads(self.story.value(row.get("dataset_refs")) or "[]"))
         )
 
@@ -118,8 +120,14 @@ class _Proven:
         if said is None or before is None:
             return said is None and before is None
         one = self._registered_of(before)
-        told = (said["artifactId"], said["version"], said["digest"], said["sequence"])
-        return told == (one.predicate.artifact_id, one.version, before.claim.statement.subject.checksum, before.said.sequence)
+        applied = before.applied.row("environment_pointers").get("updated_at") if before.applied else None
+        return said == {
+            "artifactId": one.predicate.artifact_id,
+            "version": one.version,
+            "digest": before.claim.statement.subject.checksum,
+            "sequence": before.said.sequence,
+            "promotedAt": applied,
+        }
 
     def is_comparison(self, said: Inputs | None) -> bool:
         before = self._before()
@@ -143,32 +151,46 @@ class _Proven:
         return sorted({finding["format"] for finding in self._row_of(claim, "artifact_scans", "findings")})
 
     def has_approval(self, said: Inputs) -> bool:
-        given = [one for claim, one in self.story.agreeing(self.manifest.claim.digest) if self._is_before(claim.digest)]
-        told = [(one.approver, "identity" if isinstance(one, VouchedApproval) else "key") for one in given]
-        return (said["approver"], said["means"]) in told
+        given = [(claim, one) for claim, one in self.story.agreeing(self.manifest.claim.digest) if self._is_before(claim.digest)]
+        told = [(one.approver, "identity" if isinstance(one, VouchedApproval) else "key", roles_of(claim, one)) for claim, one in given]
+        return (said["approver"], said["means"], frozenset(said["roles"])) in told
 
     def are_people(self, said: Inputs) -> bool:
         parts = {part: people_behind(self.story, self.manifest, part) for part in Part}
         return (
             {said["requester"]} == parts[Part.REQUESTER]
+            and said.get("asker", said["requester"]) == self._asker()
             and {said["registrar"]} == parts[Part.REGISTRAR]
             and ({said["trainer"]} if said["trainer"] else set()) == parts[Part.TRAINER]
             and {one.recorded_by for one in self._settled_evaluations()} <= set(said["evaluators"]) <= parts[Part.EVALUATOR]
         )
 
+    def _asker(self) -> Any:
+        """Return who asked: in the requester's name, or the requester."""
+        row = self.manifest.applied.row("model_promotions") if self.manifest.applied else {}
+        return row.get("asked_by") or self.manifest.said.requested_by
+
     def _is_before(self, digest: str) -> bool:
         return self.story.taken_in[digest].seq < self.entry.seq
 
     def _is_like(self, claim: Claim, one: Evaluation, said: Inputs, *, judged: bool = False) -> bool:
-        """Say whether an evaluation says this; the one that is judged may be signed after it was, and then has a later time."""
+        """Say whether an evaluation says this; what is judged may be signed after it was, and is as old as what asked for it then."""
         return (
             one.evaluation_digest == _evaluation_digest(self.subject, one, said)
             and said["source"] == source_of(EvaluationKind(one.kind), one.spec_digest).value
             and said["codeRef"] == self._row_of(claim, "evaluations", "spec").get("codeRef")
             and (one.datasets is None or _datasets(said["datasets"]) == sorted((ref.name, ref.sha256) for ref in one.datasets))
             and said["recordedBy"] == one.recorded_by
-            and (judged or said["recordedAt"] == one.evaluated_at)
+            and said["recordedAt"] in (self._times_of_judged(claim, one) if judged else {one.evaluated_at})
         )
+
+    def _times_of_judged(self, claim: Claim, one: Evaluation) -> set[Any]:
+        """Return when the rules may have seen that it was recorded: when the promotion was asked for, as long as it was not yet."""
+        applied = self.manifest.applied
+        asked_at = applied.row("model_promotions").get("created_at") if applied else None
+        if not self._is_before(claim.digest):
+            return {asked_at}
+        return {one.evaluated_at} if self._is_settled(claim) else {one.evaluated_at, asked_at}
 
     def _is_measured(self, manifest: Manifest, said: Inputs, numbers: Mapping[str, float]) -> bool:
         """Say whether the spec of a comparison measured these numbers of what a manifest promotes, on that data."""

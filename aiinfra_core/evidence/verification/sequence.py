@@ -92,16 +92,16 @@ def _check_moves(story: Story, manifest: Manifest, registered: Mapping[str, Regi
 
 
 def _approved(story: Story, manifest: Manifest, row: dict[str, object]) -> Entry:
-    """Return the entry that approved a promotion: the one that took its manifest in, unless it waited for people from there on."""
-    required = manifest.said.approvals_required
-    if required is None:
+    """Return the entry that approved a promotion: the one that took its manifest in, unless it waited from there on."""
+    if not story.waited(manifest):
         return told_by(story, manifest.claim, APPROVED)
     pending = told_by(story, manifest.claim, PENDING)
     waiting = pending.row("model_promotions")
-    agree(pending.place, waiting, row | {"status": "pending_approval", "approvals_required": canonical_json.dumps(required).decode()})
+    required = canonical_json.dumps(manifest.said.approvals_required or {}).decode()
+    agree(pending.place, waiting, row | {"status": "pending_approval", "approvals_required": required})
     approved = story.move(APPROVED, manifest.claim.digest)
     if approved is None or approved.seq <= pending.seq:
-        raise EvidenceBroken("sequence", "it waited for people, and no entry here says that they agreed.")
+        raise EvidenceBroken("sequence", "it waited, and no entry here says that everybody agreed.")
     return approved
 
 

@@ -94,6 +94,10 @@ class Story:
         """Return the first entry of this type that names a manifest."""
         return self._moves.get((event_type, manifest))
 
+    def waited(self, manifest: Manifest) -> bool:
+        """Return whether a promotion was not approved at once: people had to agree, or its policy had to be asked again."""
+        return bool(manifest.said.approvals_required) or self.taken_in[manifest.claim.digest].event_type == PENDING
+
     def answers(self, promotion_id: str) -> list[Entry]:
         """Return the entries that took in what a gate said about a promotion, the first first."""
         return self._answers.get(promotion_id, [])

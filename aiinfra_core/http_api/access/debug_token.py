@@ -6,8 +6,9 @@ The actor is `debug`, or `debug:NAME` with NAME from `X-Debug-Actor`, so that tw
 import hmac
 import re
 
+from aiinfra_core.domain.approval import DEBUG_TOKEN
 from aiinfra_core.errors import Unauthenticated
-from aiinfra_core.http_api.access.identity import DEBUG_ISSUER, Identity
+from aiinfra_core.http_api.access.identity import Identity
 from aiinfra_core.settings import Settings
 
 ACTOR = "debug"
@@ -35,4 +36,4 @@ def identity(settings: Settings, token: bytes, name: bytes | None) -> Identity:
         raise Unauthenticated("X-Debug-Token is not the one of AI_INFRA_DEBUG_TOKEN.")
     if name is not None and not _NAME.fullmatch(name):
         raise Unauthenticated("X-Debug-Actor must be up to 128 printable ASCII characters without spaces.")
-    return Identity(ACTOR if name is None else f"{ACTOR}:{name.decode()}", frozenset({"admin"}), DEBUG_ISSUER)
+    return Identity(ACTOR if name is None else f"{ACTOR}:{name.decode()}", frozenset({"admin"}), DEBUG_TOKEN)

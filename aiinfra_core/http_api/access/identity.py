@@ -6,12 +6,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from aiinfra_core.domain.approval import DEBUG_TOKEN
 from aiinfra_core.errors import Forbidden, Unauthenticated
 
 ROLES = ("viewer", "trainer", "executor", "registrar", "promoter", "approver", "auditor", "admin")
 APPROVER = "approver"
 PER_ENVIRONMENT = ("promoter", APPROVER)
-DEBUG_ISSUER = "debug-token"
 WHO_ARE_YOU = "This needs a bearer token, a client certificate or, in development, X-Debug-Token."
 
 
@@ -54,7 +54,7 @@ class Identity:
         Raises:
             Forbidden: they may not approve there.
         """
-        if self.issuer == DEBUG_ISSUER:
+        if self.issuer == DEBUG_TOKEN:
             return tuple(sorted({APPROVER, *asked}))
         found = (role.split(":", 2) for role in self.roles if role.startswith(f"{APPROVER}:"))
         held = {name[0] if name else APPROVER for _, place, *name in found if place in (environment, "*")}

@@ -6,7 +6,8 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response
 
 from aiinfra_core import approving, awaiting, database
-from aiinfra_core.approving.statements import Vouched
+from aiinfra_core.approving.statements import Vouched, check_own
+from aiinfra_core.domain.approval import DEBUG_TOKEN
 from aiinfra_core.errors import NotFound
 from aiinfra_core.http_api import approval_page
 from aiinfra_core.http_api.access.identity import Approver, Identity, PublicInDevelopment, Viewer
@@ -30,6 +31,7 @@ def approve(request: Request, promotion_id: PromotionId, body: AskedApproval, wh
     """Agree to exactly the manifest you saw; the approval that was missing carries the promotion on. Given again, it is the same one."""
     settings = request.app.state.settings
     vouched = _vouched(settings, promotion_id, who)
+    _check_own(body.envelope_base64, who)
     with once(request, who, key):
         approval, _ = approving.approve(
             settings,
@@ -65,6 +67,7 @@ def withdraw(
         if approvals.get(connection, approval_id).approval.promotion_id != promotion_id:
             raise NotFound(f"Promotion {promotion_id} has no approval {approval_id}.")
     envelope = body.envelope_base64
+    _check_own(envelope, who)
     with once(request, who, key):
         approving.withdraw(settings, approval_id, envelope=envelope, identity=vouched if envelope is None else None, reason=body.reason)
     return _agreement(settings, promotion_id, approval_id)
@@ -82,6 +85,12 @@ def _vouched(settings: Settings, promotion_id: UUID, who: Identity) -> Vouched:
     with database.autocommit(settings) as connection:
         promotion = promotions.get(connection, promotion_id)
     return Vouched(who.actor, who.approves_as(promotion.environment, promotion.approvals_required or ()), who.issuer)
+
+
+# With the debug token one developer plays several people, and only in development.
+def _check_own(envelope: bytes | None, who: Identity) -> None:
+    if envelope is not None and who.issuer != DEBUG_TOKEN:
+        check_own(envelope, who.actor)
 
 
 def _agreement(settings: Settings, promotion_id: UUID, approval_id: UUID) -> Response:

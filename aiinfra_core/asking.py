@@ -1,0 +1,170 @@
+"""Asking for a promotion: what the same question gave before, and when it is asked anew.
+
+The row of a request lives in `registry.promotion_requests`, the steps that carry it out in `promoting`.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from aiinfra_core import database, deciding
+from aiinfra_core.domain.artifact import Evaluation
+from aiinfra_core.domain.promotion import REFUSED, PromotionRequest, PromotionStatus, Stage
+from aiinfra_core.errors import Misconfigured, Outdated, RequestIdReused
+from aiinfra_core.policy import files, gate
+from aiinfra_core.registry import dossier, policy_decisions, promotion_requests
+from aiinfra_core.registry.dossier import Candidate, Dossier
+from aiinfra_core.registry.policy_inputs import Case
+from aiinfra_core.registry.promotion_requests import ToJudge
+from aiinfra_core.settings import Settings
+
+_MAY_BE_ASKED_ANEW = (*REFUSED, PromotionStatus.EXPIRED)
+_MOST_LINKS = 1000  # a request id of one's own asks anew also after that many
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request with what it is about: the environment, the artifact with what it would replace, and what it is judged on."""
+
+    request: PromotionRequest
+    environment: str
+    candidate: Candidate
+    evaluation: ToJudge | None
+    asked_by: str
+
+    @property
+    def seen(self) -> int:
+        """The sequence of what the requester saw to be current."""
+        said = self.request.sequence_seen
+        return self.candidate.replaces.sequence if said is None else said
+
+    @property
+    def outdated(self) -> bool:
+        """Whether something else is current than the requester saw."""
+        return self.seen != self.candidate.replaces.sequence
+
+
+def ask(settings: Settings, asked: Asked) -> Dossier:
+    """Record that somebody asks for a promotion, once, and return it; what was asked before gives what it gave.
+
+    Without a request id of its own a question that only the local policy refused, or nobody agreed to in time, is asked anew where that
+    policy would say yes by now.
+
+    Raises:
+        Outdated: what is current is no longer what was seen, and this was not asked before; nothing is recorded.
+        Conflict: the request id was used for another promotion, or by another requester.
+    """
+    replaces, own = asked.candidate.replaces, asked.request.request_id
+    request_id = own or promotion_requests.default_id(asked.candidate.artifact, asked.environment, asked.evaluation, asked.seen)
+    with database.autocommit(settings) as connection:
+        if own is None and replaces.promotion_id and not asked.outdated and _is_current(asked):
+            return dossier.of_promotion(connection, replaces.promotion_id)
+        known = _recorded(connection, asked, request_id) if asked.outdated else _requested(connection, asked, request_id)
+        if known is None:
+            _refuse_outdated(asked)
+    return known if own else _last(settings, asked, known)
+
+
+def _is_current(asked: Asked) -> bool:
+    judged = asked.evaluation.digest if asked.evaluation else None
+    replaces = asked.candidate.replaces
+    return (replaces.artifact_id, replaces.evaluation_digest) == (asked.candidate.artifact.id, judged)
+
+
+def _requested(connection: Connection, asked: Asked, request_id: str) -> Dossier:
+    gave = promotion_requests.request(
+        connection,
+        **_about(asked),
+        replaces=asked.candidate.replaces,
+        requested_by=asked.request.requested_by,
+        asked_by=asked.asked_by,
+        request_id=request_id,
+        at=datetime.now(UTC),
+    )
+    if isinstance(gave, UUID):
+        return _known(connection, gave, asked.request)
+    return asked.candidate.with_promotion(gave, _evaluation(asked))
+
+
+def _recorded(connection: Connection, asked: Asked, request_id: str) -> Dossier | None:
+    earlier = promotion_requests.asked_before(connection, **_about(asked), request_id=request_id)
+    return _known(connection, earlier, asked.request) if earlier else None
+
+
+def _about(asked: Asked) -> dict[str, Any]:
+    return {"artifact": asked.candidate.artifact, "environment": asked.environment, "evaluation": asked.evaluation}
+
+
+def _evaluation(asked: Asked) -> Evaluation | None:
+    return asked.evaluation if isinstance(asked.evaluation, Evaluation) else None
+
+
+def _known(connection: Connection, promotion_id: UUID, request: PromotionRequest) -> Dossier:
+    known = dossier.of_promotion(connection, promotion_id)
+    if request.request_id is not None and known.promotion.requested_by != request.requested_by:
+        raise RequestIdReused(f"Promotion {promotion_id} was asked for by {known.promotion.requested_by}; choose a new request id.")
+    return known
+
+
+# Each id follows from the promotion before it, so that whoever asks at once, or again after a kill, comes to the same one.
+def _last(settings: Settings, asked: Asked, known: Dossier) -> Dossier:
+    """Return what the question gave last, which is asked for now where it may be."""
+    for _ in range(_MOST_LINKS):
+        if known.promotion.status not in _MAY_BE_ASKED_ANEW:
+            break
+        next_id = promotion_requests.id_after(known.promotion.id)
+        with database.autocommit(settings) as connection:
+            later = _recorded(connection, asked, next_id)
+            stage = None if later or asked.outdated else _refused_at(connection, known)
+        if later is None:
+            if stage is None or not _allowed_now(settings, asked, known, stage):
+                break
+            with database.autocommit(settings) as connection:
+                later = _requested(connection, asked, next_id)
+        known = later
+    return known
+
+
+def _refused_at(connection: Connection, known: Dossier) -> Stage | None:
+    """Return the stage at which the local policy, and nothing else, said no; for one that expired the first; None for any other end."""
+    noes = [one for one in policy_decisions.of_promotion(connection, known.promotion.id) if not one.decision.allowed]
+    if any(no.gate != gate.LOCAL for no in noes):
+        return None
+    expired = known.promotion.status is PromotionStatus.EXPIRED
+    return noes[-1].stage if noes else (Stage.REQUEST if expired else None)
+
+
+def _allowed_now(settings: Settings, asked: Asked, known: Dossier, stage: Stage) -> bool:
+    if gate.LOCAL not in gate.gates(settings):
+        return known.promotion.status is PromotionStatus.EXPIRED  # it said no to nothing; what is a gate now is asked with the new one
+    try:
+        policy = files.load(settings, asked.environment, asked.candidate.artifact.model)
+    except Misconfigured:
+        return False
+    return deciding.ask_policies(settings, [(policy, _case(asked, known, stage))])[0].decision.allowed
+
+
+# Before it is applied, a policy may look at who agreed: to what was refused, as nobody could yet agree to the new one.
+def _case(asked: Asked, known: Dossier, stage: Stage) -> Case:
+    at = datetime.now(UTC)
+    return Case(
+        artifact=asked.candidate.artifact,
+        environment=asked.environment,
+        requester=asked.request.requested_by,
+        asked_by=None if asked.asked_by == asked.request.requested_by else asked.asked_by,
+        judged=asked.evaluation,
+        asked_at=at,
+        at=at,
+        stage=stage,
+        promotion_id=known.promotion.id,
+        evaluation=_evaluation(asked),
+        training_datasets=asked.candidate.training_datasets,
+    )
+
+
+def _refuse_outdated(asked: Asked) -> NoReturn:
+    model, current = asked.candidate.artifact.model, asked.candidate.replaces.sequence
+    raise Outdated(f"What is current for {model} in {asked.environment} is at sequence {current} now; look at it and ask again.")
