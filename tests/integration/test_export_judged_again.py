@@ -86,7 +86,7 @@ def test_a_policy_that_hangs_is_named_and_the_verification_ends(place: Settings,
     assert done.returncode == 5, done.stderr
     assert time.monotonic() - begun < 30
     assert "judged again its rule for-ever is not a yes" in done.stdout
-    assert "it took longer than 5 s (and 1 more)" in " ".join(done.stdout.split())
+    assert "it took longer than 5 s. (and 1 more)" in " ".join(done.stdout.split())
 
 
 def test_all_policies_of_an_export_together_have_only_so_long(place: Settings, hanging: Path, monkeypatch: pytest.MonkeyPatch) -> None:
