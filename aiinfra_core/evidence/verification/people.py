@@ -1,4 +1,4 @@
-"""Who trained, registered, evaluated and requested what was promoted, as statements and rows of the log name them, and whoever approved."""
+"""Who trained, registered, evaluated and requested what was promoted, as statements and rows of the log name them; approvers' roles."""
 
 from aiinfra_core.domain.promotion import Part
 from aiinfra_core.evidence.confirmation_predicates import Approval, VouchedApproval
