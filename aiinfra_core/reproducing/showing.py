@@ -43,7 +43,7 @@ def members(path: Path) -> dict[str, tuple[int, int, tuple[int, int, int, int, i
     try:
         with zipfile.ZipFile(path) as file:
             return {one.filename: (one.CRC, one.file_size, one.date_time) for one in file.infolist()}
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):  # a model may be anything; the report shows its bytes then
         return {}
 
 
