@@ -1,18 +1,22 @@
 """Approvals in an export: how many the manifest, the policy and the trust root ask for, whose count, and what is found where they lack."""
 
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from aiinfra_core import agreeing, promoting
+from aiinfra_core import agreeing, canonical_json, promoting
 from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle, dsse, statement, trust_editing
 from aiinfra_core.evidence.confirmation_predicates import Approval
-from aiinfra_core.keys import signers_as_keys, trust_of
+from aiinfra_core.evidence.verification import recorded_inputs, records
+from aiinfra_core.evidence.verification.report import Step
+from aiinfra_core.keys import loaded_signer, signers_as_keys, trust_of
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.trusting import changing
@@ -119,6 +123,31 @@ def test_a_threshold_that_begins_later_says_nothing_about_what_was_applied_befor
     assert _under(asking, export, {"security": 1}, datetime.now(UTC)) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "issuer", "said"),
+    [
+        ("lea", "https://id.example", ""),
+        ("SAM", "https://id.example", "; 1 owners approved."),
+        ("PAUL", "https://id.example", "that of PAUL is by whoever asked for the promotion"),
+        ("lea", "debug-token", "that of lea is in a name that nobody had to prove (debug-token)"),
+        ("lea", "this-machine", "that of lea is in a name that nobody had to prove (this-machine)"),
+    ],
+)
+def test_one_owner_counts_once_however_spelled_and_no_name_that_nobody_had_to_prove(
+    settings: Settings, tmp_path: Path, name: str, issuer: str, said: str
+) -> None:
+    asking = _asking(settings)
+    artifact = trained(asking)
+    promotion_id = _signed(asking, str(artifact.id))
+    exports.approve(asking, artifact, promotion_id, "sam", APPROVERS["sam"], {})
+    service = loaded_signer(asking, Purpose.VOUCHING)
+    assert isinstance(service, local.LocalSigner)
+    exports.approve(asking, artifact, promotion_id, name, service, {"roles": ("ml-lead",), "issuer": issuer})
+    promoting.apply_promotion(asking, promotion_id)
+    found = _under(asking, exported(asking, "rainfall@prod", tmp_path / "out"), {"security": 1, "ml-lead": 1})
+    assert [said in one for one in found] == [True] * bool(said)
+
+
 @pytest.fixture
 def waited(settings: Settings, tmp_path: Path) -> tuple[Settings, Path]:
     """Give an export of a promotion that one agreed to with a key and one by name, after a third had taken that back."""
@@ -185,6 +214,22 @@ def test_a_key_that_may_not_vouch_vouches_for_nobody(waited: tuple[Settings, Pat
     assert [one for one in found if one.startswith("5 ") and "lacks an approval as ml-lead" in one]
 
 
+@pytest.mark.parametrize(("roles", "proven"), [(["ml-lead"], True), (["ml-lead", "security"], False), ([], False)])
+def test_the_roles_that_rules_saw_of_an_approval_are_those_that_are_proven(
+    waited: tuple[Settings, Path], roles: list[str], proven: bool
+) -> None:
+    place, export = waited
+    assert place.trust_root is not None
+    story = checked(export, place.trust_root).story
+    assert story is not None
+    (manifest,) = story.manifests()
+    entry = story.answers(manifest.said.promotion_id)[-1]
+    seen = canonical_json.loads(story.value(entry.row("policy_decisions")["inputs"]) or "")
+    seen["approvals"] = [{"approver": "dora", "roles": roles, "means": "identity"}]
+    with nullcontext() if proven else pytest.raises(EvidenceBroken, match="the approvals that the rules saw"):
+        recorded_inputs.check(story, manifest, records.check_inputs(story, Step(8)), entry, seen)
+
+
 KEEPS_APART = """\
 name: keeps-apart
 version: "1"
@@ -198,16 +243,24 @@ separation_of_duties: {approver_is_not: [registrar]}
 
 
 @pytest.mark.parametrize(
-    ("by", "why"), [("rita", "is by the registrar, who must not approve"), ("paul", "is by whoever asked for the promotion")]
+    ("by", "why"),
+    [
+        ("rita", "is by the registrar, who must not approve"),
+        ("paul", "is by whoever asked for the promotion"),
+        ("carol", "is by whoever asked for the promotion"),
+    ],
 )
+@pytest.mark.parametrize("spelled", [str, str.capitalize])
 def test_whoever_must_not_approve_does_not_count_also_where_the_service_let_them(
-    settings: Settings, tmp_path: Path, by: str, why: str
+    settings: Settings, tmp_path: Path, by: str, why: str, spelled: Callable[[str], str]
 ) -> None:
     (policy := tmp_path / "policy.yaml").write_text(KEEPS_APART)
     rita = trusted(signer("rita"), "rita", Purpose.APPROVAL, roles=("security",))
     place = settings_with_approvers(settings, tmp_path / "trust", {}).model_copy(update={"policy": str(policy)})
     approvers.change_trust(place, keys=(*trust_of(place).keys, rita))
-    waits = asked(place, registered(place))
+    artifact = registered(place, by=spelled("rita"))
+    request = PromotionRequest(artifact=str(artifact.id), environment="prod", evaluation={"quality": 0.9}, requested_by=spelled("paul"))
+    waits = promoting.promote(place, request, asked_by=spelled("carol"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(agreeing, "barred_from", lambda *_: {})
         _, done = agree(place, waits, by)

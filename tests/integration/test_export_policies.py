@@ -17,6 +17,7 @@ from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Decision, PromotionRequest, PromotionStatus, Stage
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import bundle
+from aiinfra_core.evidence.predicates import Training
 from aiinfra_core.evidence.verification import recorded_inputs, records
 from aiinfra_core.evidence.verification.log import Entry
 from aiinfra_core.evidence.verification.records import Registered
@@ -27,23 +28,8 @@ from aiinfra_core.registry.policy_decisions import Answer, Judgement
 from aiinfra_core.settings import Settings
 from tests.simulators import kept_records
 from tests.simulators.exports import checked, copied, exported, installation, problems, signed_again, trained
+from tests.simulators.policies import SEES_EVERYTHING
 
-SEES_EVERYTHING = """\
-name: sees-everything
-version: "1"
-description: It scored, and every input is there to be looked at.
-answers: {allow: fine, deny: not-fine}
-parameters: {least: 0.5}
-rules:
-  - id: scored
-    expression: evaluation.metrics.quality >= parameters.least
-    reason: It scored {evaluation.metrics.quality}.
-  - id: looks-at-everything
-    expression: >-
-      artifact.version > 0 || provenance != null || evaluations != null || current != null || comparison != null || reproduction != null
-      || scan != null || approvals != null || environments != null || people != null || requester != "" || environment != "" || now != ""
-    reason: never
-"""
 Edit = Callable[[dict[str, Any]], object]
 
 
@@ -111,7 +97,7 @@ def test_every_rule_is_judged_again_and_every_input_compared(place: Settings, tm
 
 
 def test_a_yes_that_the_policy_does_not_give_is_found(place: Settings, tmp_path: Path) -> None:
-    assert "judged again its rule scored is not a yes: It scored 0.1." in _refused(place, tmp_path, _yes, 0.1)
+    assert "judged again its rule scored is not a yes: It scored 0.1, and 0.5 is the least." in _refused(place, tmp_path, _yes, 0.1)
 
 
 @dataclass(frozen=True)
@@ -161,6 +147,7 @@ FORGED: list[tuple[str, Edit]] = [
     ("now", lambda it: it.update(now="2099-01-01T00:00:00.000000Z")),
     ("now", lambda it: it.update(now="2020-01-01T00:00:00.000000Z")),
     ("evaluation", lambda it: it["evaluation"]["metrics"].update(quality=0.99)),
+    ("evaluation", lambda it: it["evaluation"].update(recordedAt=it["now"])),
     ("evaluation", lambda it: it["evaluation"].update(kind="measured")),
     ("evaluation", lambda it: it["evaluation"].update(source="pipeline")),
     ("evaluation", lambda it: it["evaluation"].update(specDigest="ab" * 32)),
@@ -182,6 +169,7 @@ FORGED: list[tuple[str, Edit]] = [
     ("current", lambda it: it.update(current=None)),
     ("current", lambda it: it["current"].update(version=2)),
     ("current", lambda it: it["current"].update(sequence=2)),
+    ("current", lambda it: it["current"].update(promotedAt=it["now"])),
     ("comparison", lambda it: it["comparison"]["champion"].update(quality=0.1)),
     ("comparison", lambda it: it["comparison"]["challenger"].update(quality=0.99)),
     ("comparison", lambda it: it["comparison"]["difference"].update(quality=0.5)),
@@ -203,6 +191,16 @@ FORGED: list[tuple[str, Edit]] = [
 @pytest.mark.parametrize(("name", "edit"), FORGED, ids=[f"{number}-{name}" for number, (name, _) in enumerate(FORGED)])
 def test_an_input_that_is_not_what_is_proven_is_named(seen: Seen, name: str, edit: Edit) -> None:
     assert seen.found(edit).startswith(f"policy: the {name} that the rules saw in events/")
+
+
+def test_what_a_training_measured_cannot_be_left_unseen(seen: Seen) -> None:
+    story = copy.deepcopy(seen.story)
+    ((training, _),) = story.about(seen.manifest.claim.statement.subject, Training)
+    story.taken_in[training.digest].event["rows"]["training_jobs"]["metrics"] = '{"quality":0.5}'
+    later = replace(seen, story=story)
+    assert later.found(lambda it: it["provenance"].update(metrics={})).startswith("policy: the provenance that the rules saw")
+    measured = seen.inputs | {"provenance": seen.inputs["provenance"] | {"metrics": {"quality": 0.5}}}
+    recorded_inputs.check(story, seen.manifest, seen.registered, seen.entry, measured)
 
 
 def test_a_forged_input_is_found_by_whoever_checks_the_export(place: Settings, tmp_path: Path) -> None:
