@@ -45,19 +45,24 @@ def _cases(folder: Path, every: bool) -> Iterator[tuple[Path, str]]:
             yield from ((path, edit) for place, edit in enumerate(edits) if every or (place + number) % 3 == 0)
 
 
+def _contents(folder: Path) -> dict[str, bytes | None]:
+    """Return what every file holds; a folder, a pipe and a link that leads nowhere hold nothing."""
+    return {one.relative_to(folder).as_posix(): one.read_bytes() if one.is_file() else None for one in folder.rglob("*")}
+
+
 def _undetected(received: tuple[Path, Path], every: bool, sums_too: bool) -> tuple[list[str], int]:
     folder, pinned = received
     missed, tried = [], 0
-    before = {one.relative_to(folder).as_posix() for one in folder.rglob("*")}
+    before = _contents(folder)
     for path, edit in list(_cases(folder, every)):
         name = path.relative_to(folder).as_posix()
         if sums_too and name in (bundle.FILES, bundle.SUMS):
             continue  # listing anew would undo it
         with tampered(folder, path, edit, sums_too=sums_too):
             report = checked(folder, pinned)
-            added = {one.relative_to(folder).as_posix() for one in folder.rglob("*")} - before
+            changed = dict(_contents(folder).items() - before.items())
         tried, found = tried + 1, problems(report)
-        named = any(place in one for one in found for place in (name, *added))
+        named = any(place in one for one in found for place in (name, *changed))
         if report.passed or not (named or sums_too):
             missed.append(f"{edit}: {name}: {found[:3]}")
     return missed, tried
