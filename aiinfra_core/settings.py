@@ -3,106 +3,37 @@
 What a missing setting means during development (embedded Postgres, local store, development key) is decided in `embedded`.
 """
 
-import base64
 import os
-from fnmatch import fnmatchcase
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from aiinfra_core.domain.event_types import LATER_TYPES, TOLD_TYPES
 from aiinfra_core.domain.record import Name
 from aiinfra_core.domain.trust import LogOrigin
 from aiinfra_core.errors import Misconfigured, NotFound
+from aiinfra_core.setting_values import (
+    kind_of_installation,
+    listed,
+    networks,
+    plain_postgresql,
+    plain_token,
+    some_and_each_once,
+    split_at_commas,
+    told,
+    webhook_address,
+    webhook_secret,
+)
 from aiinfra_core.signing.uri import is_remote
 
 DEVELOPMENT_SIGNER_ID = "development"
-_POSTGRESQL_SPELLINGS = ("postgresql", "postgres", "postgresql+psycopg")
 
 
 def _default_home() -> Path:
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "ai-infra"
-
-
-def _plain_postgresql(url: SecretStr) -> SecretStr:
-    scheme, separator, rest = url.get_secret_value().partition("://")
-    if not separator or scheme not in _POSTGRESQL_SPELLINGS:
-        raise ValueError("must be a PostgreSQL address, postgresql://USER@HOST/DATABASE")
-    from psycopg import Error, conninfo  # only where a database is configured: verifying an export needs none
-    from sqlalchemy import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        make_url(f"postgresql://{rest}")
-        conninfo.conninfo_to_dict(f"postgresql://{rest}")
-    except (ArgumentError, ValueError, Error):  # their messages may quote a password
-        raise ValueError("must be a PostgreSQL address, postgresql://USER@HOST/DATABASE") from None
-    return SecretStr(f"postgresql://{rest}")
-
-
-def _plain_token(token: SecretStr) -> SecretStr:
-    value = token.get_secret_value()
-    if not value or not all("!" <= letter <= "~" for letter in value):
-        raise ValueError("must be printable ASCII without spaces")  # in a header, anything else would be an error that quotes it
-    return token
-
-
-def _webhook_secret(secret: SecretStr) -> SecretStr:
-    try:
-        key = base64.b64decode(secret.get_secret_value().removeprefix("whsec_"), validate=True)
-    except ValueError:
-        key = b""
-    if not 24 <= len(key) <= 64:
-        raise ValueError("must be whsec_ and 24 to 64 random bytes in base64, as Standard Webhooks says")
-    return secret
-
-
-def _webhook_address(address: SecretStr) -> SecretStr:
-    parts = urlsplit(address.get_secret_value())
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("must be an http:// or https:// URL without user name, password, query or fragment")
-    return address
-
-
-def _split_at_commas(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-def _networks(value: Any) -> Any:
-    parts = _listed(value)
-    for part in parts if isinstance(value, str) else ():
-        try:
-            ip_network(part)
-        except ValueError:
-            raise ValueError(f"{part[:60]!r} is no network, such as 10.20.0.0/16") from None
-    return parts
-
-
-def _told(patterns: tuple[str, ...]) -> tuple[str, ...]:
-    for pattern in patterns:
-        if not pattern.startswith(LATER_TYPES) and not any(fnmatchcase(kind, pattern) for kind in TOLD_TYPES):
-            raise ValueError(f"{pattern[:60]!r} is no type of event, such as promotion.applied or approval.*")
-    return patterns
-
-
-def _listed(value: Any) -> Any:
-    return tuple(part for part in _split_at_commas(value) if part) if isinstance(value, str) else value
-
-
-def _some_and_each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    if not names or len(set(names)) != len(names):
-        raise ValueError("must name at least one environment, each once, such as staging,prod")
-    return names
-
-
-def _kind_of_installation(value: Any) -> Any:
-    kind = value.strip().lower() if isinstance(value, str) else value
-    return {"": "development", "prod": "production"}.get(kind, kind)
 
 
 OidcAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
@@ -114,20 +45,20 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AI_INFRA_", frozen=True, extra="ignore", validate_by_name=True)
 
     home: Path = Field(default_factory=_default_home)
-    env: Annotated[Literal["development", "test", "staging", "production"], BeforeValidator(_kind_of_installation)] = Field(
+    env: Annotated[Literal["development", "test", "staging", "production"], BeforeValidator(kind_of_installation)] = Field(
         default="development", validation_alias="AI_INFRA_ENV"
     )
-    node_env: Annotated[str, AfterValidator(_kind_of_installation)] = Field(default="", validation_alias="NODE_ENV")  # others' words too
-    database_url: Annotated[SecretStr, AfterValidator(_plain_postgresql)] | None = Field(
+    node_env: Annotated[str, AfterValidator(kind_of_installation)] = Field(default="", validation_alias="NODE_ENV")  # others' words too
+    database_url: Annotated[SecretStr, AfterValidator(plain_postgresql)] | None = Field(
         default=None, validation_alias=AliasChoices("AI_INFRA_DATABASE_URL", "DATABASE_URL")
     )
-    environments: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(_split_at_commas), AfterValidator(_some_and_each_once)] = (
+    environments: Annotated[tuple[Name, ...], NoDecode, BeforeValidator(split_at_commas), AfterValidator(some_and_each_once)] = (
         "staging",
         "prod",
     )
 
     artifact_root: str | None = None
-    artifact_roots: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    artifact_roots: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)] = ()
     verify_concurrency: int = Field(default=4, gt=0)
     s3_endpoint_url: str | None = None
 
@@ -149,8 +80,8 @@ class Settings(BaseSettings):
     checkpoint_root: str | None = None
     checkpoint_lock_days: int | None = Field(default=None, gt=0)
     checkpoint_seconds: float = Field(default=30.0, gt=0, le=60)
-    audit_sinks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_at_commas)] = Field(default=(), repr=False)
-    audit_sink_token: Annotated[SecretStr, AfterValidator(_plain_token)] | None = None
+    audit_sinks: Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_at_commas)] = Field(default=(), repr=False)
+    audit_sink_token: Annotated[SecretStr, AfterValidator(plain_token)] | None = None
     openssf_key: Path | None = None
 
     addr: str = ":8061"
@@ -166,9 +97,9 @@ class Settings(BaseSettings):
     debug_token: SecretStr | None = None
 
     oidc_issuer: str | None = None
-    oidc_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed)] = ()
+    oidc_audience: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed)] = ()
     oidc_jwks_url: str | None = None
-    oidc_algorithms: Annotated[tuple[OidcAlgorithm, ...], NoDecode, BeforeValidator(_split_at_commas), Field(min_length=1)] = (
+    oidc_algorithms: Annotated[tuple[OidcAlgorithm, ...], NoDecode, BeforeValidator(split_at_commas), Field(min_length=1)] = (
         "RS256",
         "PS256",
         "ES256",
@@ -181,7 +112,7 @@ class Settings(BaseSettings):
     oidc_keys_usable_seconds: float = Field(default=3600.0, gt=0, le=86400)
     roles: str | None = None  # JSON, read by `http_api.access.roles`
     require_mtls: bool = Field(default=False, validation_alias="REQUIRE_MTLS")
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(networks)] = ()
     proxy_cert_header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$", to_lower=True)] | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -200,12 +131,21 @@ class Settings(BaseSettings):
     policy: str | None = None  # a name in deployments/policies, or the path of a YAML file
     policy_seconds: float = Field(default=5.0, gt=0, le=60)
     public_url: str | None = None  # where people reach the service: links to approval pages begin with it
-    notify_url: Annotated[SecretStr, AfterValidator(_webhook_address)] | None = None
-    notify_secret: Annotated[SecretStr, AfterValidator(_webhook_secret)] | None = None
-    notify_events: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_listed), AfterValidator(_told)] = ()
-    notify_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    notify_url: Annotated[SecretStr, AfterValidator(webhook_address)] | None = None
+    notify_secret: Annotated[SecretStr, AfterValidator(webhook_secret)] | None = None
+    notify_events: Annotated[tuple[str, ...], NoDecode, BeforeValidator(listed), AfterValidator(told)] = ()
+    notify_networks: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(networks)] = ()
     scan: bool = True
     scan_seconds: float = Field(default=120.0, gt=0, le=3600)
+
+    rollouts: Path | None = None  # YAML: how promotions earn their traffic where they do not say, and the queries of signals
+    prometheus_url: Annotated[SecretStr, AfterValidator(webhook_address)] | None = None
+    prometheus_token: Annotated[SecretStr, AfterValidator(plain_token)] | None = None
+    signals_database_url: Annotated[SecretStr, AfterValidator(plain_postgresql)] | None = None
+    signal_seconds: float = Field(default=10.0, gt=0, le=60)
+    routing_seconds: float = Field(default=300.0, ge=2, le=86400)  # how long a signed routing counts before a new one is needed
+    router_url: Annotated[SecretStr, AfterValidator(webhook_address)] | None = None
+    router_secret: Annotated[SecretStr, AfterValidator(webhook_secret)] | None = None
 
     training_timeout_seconds: float = Field(default=3600.0, gt=0)
     training_attempts: int = Field(default=3, gt=0)
@@ -258,6 +198,12 @@ class Settings(BaseSettings):
             raise ValueError("AI_INFRA_NOTIFY_URL is set, so AI_INFRA_NOTIFY_SECRET must be too; who receives it knows the same secret")
         if self.notify_url is not None and self.production and not self.notify_url.get_secret_value().startswith("https://"):
             raise ValueError("AI_INFRA_NOTIFY_URL must be https:// in production")
+        return self
+
+    @model_validator(mode="after")
+    def _router_is_signed(self) -> "Settings":
+        if self.router_url is not None and self.router_secret is None:
+            raise ValueError("AI_INFRA_ROUTER_URL is set, so AI_INFRA_ROUTER_SECRET must be too; the router knows the same secret")
         return self
 
     @model_validator(mode="after")

@@ -1,11 +1,12 @@
 """The tables of the registry as SQLAlchemy Core sees them; `sql/schema.sql` is the truth, and a test proves that both agree.
 
-Those of the log are in `log_tables`, those that only say how far work has come in `work_tables`.
+Those of rollouts are in `rollout_tables`, those of the log in `log_tables`, those that only say how far work has come in `work_tables`.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, Uuid
 
 from aiinfra_core.columns import MOMENT, ExactJson, metadata, required
+from aiinfra_core.rollout_tables import canary_looks, rollout_orders, rollouts
 
 request_ids = Table(
     "request_ids",
@@ -129,6 +130,9 @@ model_promotions = Table(
     Column("approvals_required", ExactJson),
     Column("pending_until", MOMENT),
     Column("asked_by", Text),
+    Column("rollout", ExactJson),
+    Column("rollback", ExactJson),
+    Column("overrides", Uuid),
 )
 
 environment_pointers = Table(
@@ -140,6 +144,8 @@ environment_pointers = Table(
     required("promotion_id", Uuid),
     required("artifact_id", Uuid),
     required("updated_at", MOMENT),
+    Column("rollout_id", Uuid),
+    Column("changes", BigInteger),
 )
 
 model_cards = Table(
@@ -266,7 +272,10 @@ STATE_TABLES: tuple[Table, ...] = (
     model_artifacts,
     evaluations,
     model_promotions,
+    rollouts,
     environment_pointers,
+    canary_looks,
+    rollout_orders,
     model_cards,
     imports,
     artifact_tombstones,

@@ -29,7 +29,7 @@ GRANT UPDATE (status, updated_at, started_at, finished_at, exit_code, error, art
   training_record_sha256, training_record_uri, log_uri, attestation) ON training_jobs TO aiinfra_app;
 GRANT UPDATE (last_version) ON models TO aiinfra_app;
 GRANT UPDATE (status, decision, reason, manifest, signature, signer_id, updated_at, applied_at, approvals_required, pending_until) ON model_promotions TO aiinfra_app;
-GRANT UPDATE (sequence, promotion_id, artifact_id, updated_at) ON environment_pointers TO aiinfra_app;
+GRANT UPDATE (sequence, promotion_id, artifact_id, updated_at, rollout_id, changes) ON environment_pointers TO aiinfra_app;
 GRANT SELECT, INSERT ON audit_checkpoints TO aiinfra_app;
 GRANT SELECT, INSERT ON audit_tiles TO aiinfra_app;
 GRANT UPDATE (hashes) ON audit_tiles TO aiinfra_app;
@@ -37,5 +37,8 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON audit_deliveries, audit_dead_letters TO 
 GRANT SELECT, INSERT, UPDATE, DELETE ON job_leases TO aiinfra_app;
 GRANT SELECT, INSERT ON model_cards, imports, artifact_tombstones TO aiinfra_app;
 GRANT SELECT, INSERT ON policies, policy_decisions, reproductions, artifact_scans, approvals, approval_withdrawals TO aiinfra_app;
+GRANT SELECT, INSERT ON rollouts, canary_looks, rollout_orders, rollout_batches TO aiinfra_app;
+GRANT UPDATE (status, step, weight, looks, frozen, reason, step_started_at, heard_at, looked_at, updated_at, ended_at) ON rollouts TO aiinfra_app;
+GRANT SELECT, INSERT, UPDATE ON rollout_counts, rollout_units TO aiinfra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON search_terms, search_metrics TO aiinfra_app;
 GRANT SELECT ON search_inputs, search_scores TO aiinfra_app;

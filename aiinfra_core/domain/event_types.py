@@ -8,6 +8,11 @@ EVENT_TYPES = frozenset(
         *(f"policy.{word}" for word in ("decision", "adopted")),
         *(f"key.{word}" for word in ("rotated", "compromised")),
         *(f"artifact.{word}" for word in ("registered", "scanned", "pruned")),
+        *(
+            f"rollout.{word}"
+            for word in ("started", "held", "advanced", "completed", "paused", "resumed", "aborted", "ended", "superseded")
+        ),
+        "rollback.applied",
         "evaluation.recorded",
         "reproduction.checked",
         "card.written",
@@ -18,5 +23,5 @@ EVENT_TYPES = frozenset(
 TOLD_TYPES = EVENT_TYPES | {"promotion.quarantined", "promotion.remediation", "audit.failed"}
 """What people can be told of: a no by its kind, and a history that does not verify, which stands in no log."""
 
-LATER_TYPES = ("rollback.", "drift.", "rollout.")
+LATER_TYPES = ("drift.",)
 """How events begin that there will be: they can be asked for already."""

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import EvaluationKind
 from aiinfra_core.domain.record import MAX_JSON_DEPTH, Actor, JsonObject, Name, Record, RequestId, Sha256
+from aiinfra_core.domain.rollout import Rollback, RolloutSpec
 
 
 class Part(StrEnum):
@@ -35,6 +36,7 @@ class PromotionStatus(StrEnum):
     REQUESTED = "requested"
     PENDING_APPROVAL = "pending_approval"
     APPROVED = "approved"
+    ROLLING_OUT = "rolling_out"
     APPLIED = "applied"
     REJECTED = "rejected"
     QUARANTINED = "quarantined"
@@ -52,7 +54,22 @@ ALLOWED_MOVES: dict[PromotionStatus, frozenset[PromotionStatus]] = {
     ),
     PromotionStatus.PENDING_APPROVAL: frozenset({PromotionStatus.APPROVED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, *REFUSED}),
     PromotionStatus.APPROVED: frozenset(
-        {PromotionStatus.APPLIED, PromotionStatus.REJECTED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED}
+        {
+            PromotionStatus.ROLLING_OUT,
+            PromotionStatus.APPLIED,
+            PromotionStatus.REJECTED,
+            PromotionStatus.EXPIRED,
+            PromotionStatus.SUPERSEDED,
+        }
+    ),
+    PromotionStatus.ROLLING_OUT: frozenset(
+        {
+            PromotionStatus.APPLIED,
+            PromotionStatus.ROLLED_BACK,
+            PromotionStatus.REJECTED,
+            PromotionStatus.EXPIRED,
+            PromotionStatus.SUPERSEDED,
+        }
     ),
     PromotionStatus.APPLIED: frozenset({PromotionStatus.ROLLED_BACK}),
     PromotionStatus.REJECTED: frozenset(),
@@ -94,6 +111,10 @@ class PromotionRequest(Record):
     sequence_seen: int | None = Field(
         default=None, ge=0, description="Sequence of what you saw to be current, 0 for nothing; if it has changed, nothing is done."
     )
+    rollout: RolloutSpec | None = Field(
+        default=None, description="How it is to earn its traffic; without it, the environment's own way, or all at once."
+    )
+    overrides: UUID | None = Field(default=None, description="The rollout that sent these bytes back, where they are to be tried again.")
 
 
 class Conditions(Record):
@@ -150,6 +171,9 @@ class Promotion(Record):
     approvals_required: dict[str, int] | None = None
     pending_until: datetime | None = None
     asked_by: Actor | None = None
+    rollout: RolloutSpec | None = None
+    rollback: Rollback | None = None
+    overrides: UUID | None = None
 
 
 def awaited(promotion: Promotion) -> str:
@@ -159,7 +183,10 @@ def awaited(promotion: Promotion) -> str:
 
 
 class Pointer(Record):
-    """What is current for a model in an environment; `sequence` rises by one with each change."""
+    """What is current for a model in an environment; `sequence` rises by one with each change of that.
+
+    `rollout_id` is the rollout that is open there; `changes` how often traffic was changed since, None for never.
+    """
 
     environment: Name
     model: Name
@@ -167,3 +194,5 @@ class Pointer(Record):
     promotion_id: UUID
     artifact_id: UUID
     updated_at: datetime
+    rollout_id: UUID | None = None
+    changes: int | None = None

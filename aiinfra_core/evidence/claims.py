@@ -96,6 +96,9 @@ def of_promotion(promotion: Promotion, artifact: Artifact, input_attestations: S
         input_attestations=input_attestations,
         verified_at=verified_at,
         approvals_required=promotion.approvals_required,
+        rollout_digest=promotion.rollout.digest() if promotion.rollout else None,
+        overrides=promotion.overrides,
+        replaces=promotion.rollback.replaces if promotion.rollback else None,
     )
 
 

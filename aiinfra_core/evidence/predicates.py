@@ -1,7 +1,7 @@
 """The shapes of what a statement may claim, one record per predicate type, under the names of the wire.
 
 Standard predicates ignore fields they do not know, as in-toto asks; ours refuse them. Those of claims about earlier claims are in
-`confirmation_predicates`. Building lives in `statements`, `confirmations` and `custody`.
+`confirmation_predicates`, about traffic in `rollout_predicates`. Building lives in `statements`, `confirmations` and `custody`.
 """
 
 from typing import Literal
@@ -11,6 +11,7 @@ from pydantic import Field, StrictBool, StrictInt
 from aiinfra_core.domain.record import Sha256
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.evidence import confirmation_predicates as confirming
+from aiinfra_core.evidence import rollout_predicates as rolling
 from aiinfra_core.evidence.predicate_parts import Own, Standard, Timestamp, WholeNumber
 
 TRAINING = "https://slsa.dev/provenance/v1"
@@ -22,6 +23,8 @@ APPROVAL = "urn:ai-infra:attestation:approval:v1"
 VOUCHED_APPROVAL = "urn:ai-infra:attestation:vouched-approval:v1"
 WITHDRAWAL = "urn:ai-infra:attestation:withdrawal:v1"
 VOUCHED_WITHDRAWAL = "urn:ai-infra:attestation:vouched-withdrawal:v1"
+ROUTING = "urn:ai-infra:attestation:routing:v1"
+ROLLOUT_ORDER = "urn:ai-infra:attestation:rollout-order:v1"
 EXPORT = "urn:ai-infra:attestation:export:v1"
 IMPORT = "urn:ai-infra:attestation:import:v1"
 TOMBSTONE = "urn:ai-infra:attestation:tombstone:v1"
@@ -146,6 +149,8 @@ class PromotionExtension(Own):
     """What the verification summary has no words for: who asked, which promotion this one follows, and who has to agree.
 
     `approvals_required` (role -> how many owners) is only there where somebody has to; they agree to this very statement, later.
+    `rollout_digest` is of the spec by which it has to earn its traffic, `overrides` the rollout that had sent the same bytes back,
+    `replaces` the promotion that a rollback goes back from; each is only there where there is one.
     """
 
     promotion_id: str
@@ -156,6 +161,9 @@ class PromotionExtension(Own):
     approvers: tuple[str, ...]
     rollback: StrictBool
     approvals_required: dict[str, StrictInt] | None = None
+    rollout_digest: Sha256 | None = None
+    overrides: str | None = None
+    replaces: str | None = None
 
 
 class Policy(Standard):
@@ -204,6 +212,8 @@ Predicate = (
     | confirming.Export
     | confirming.Import
     | confirming.Tombstone
+    | rolling.Routing
+    | rolling.RolloutOrder
 )
 SHAPES: dict[str, type[Predicate]] = {
     TRAINING: Training,
@@ -219,6 +229,8 @@ SHAPES: dict[str, type[Predicate]] = {
     EXPORT: confirming.Export,
     IMPORT: confirming.Import,
     TOMBSTONE: confirming.Tombstone,
+    ROUTING: rolling.Routing,
+    ROLLOUT_ORDER: rolling.RolloutOrder,
 }
 PURPOSES: dict[str, Purpose] = {
     TRAINING: Purpose.ARTIFACT,
@@ -234,4 +246,6 @@ PURPOSES: dict[str, Purpose] = {
     EXPORT: Purpose.AUDIT,
     IMPORT: Purpose.ARTIFACT,
     TOMBSTONE: Purpose.ARTIFACT,
+    ROUTING: Purpose.PROMOTION,
+    ROLLOUT_ORDER: Purpose.PROMOTION,
 }

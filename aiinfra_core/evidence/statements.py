@@ -144,8 +144,10 @@ def promotion(
     input_attestations: Sequence[str],
     verified_at: datetime,
     approvers: Sequence[str] = (),
-    rollback: bool = False,
+    replaces: UUID | None = None,
     approvals_required: Mapping[str, int] | None = None,
+    rollout_digest: str | None = None,
+    overrides: UUID | None = None,
 ) -> bytes:
     """State that an artifact may become current in an environment: SLSA verification summary v1, the promotion manifest.
 
@@ -163,8 +165,10 @@ def promotion(
         input_attestations: digests of the statements that were looked at.
         verified_at: when the gate said yes.
         approvers: who agreed.
-        rollback: whether this goes back to an earlier artifact.
+        replaces: the promotion this goes back from, where it is a rollback.
         approvals_required: role -> how many owners have to agree to this statement before it may be applied; None for nobody.
+        rollout_digest: hex SHA-256 of the spec by which it has to earn its traffic; None where it has all of it at once.
+        overrides: the rollout that had sent the same bytes back; None where none had.
 
     Raises:
         BadInput: the statement would be too long to sign, or a value is not what it must be.
@@ -185,8 +189,11 @@ def promotion(
             "follows": follows,
             "requestedBy": requested_by,
             "approvers": list(approvers),
-            "rollback": rollback,
+            "rollback": replaces is not None,
             **({"approvalsRequired": dict(approvals_required)} if approvals_required else {}),
+            **({"rolloutDigest": rollout_digest} if rollout_digest else {}),
+            **({"overrides": str(overrides)} if overrides else {}),
+            **({"replaces": str(replaces)} if replaces else {}),
         },
     }
     return signable(write(subject, shapes.PROMOTION, predicate))

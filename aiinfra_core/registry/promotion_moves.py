@@ -43,7 +43,7 @@ Statement = ReturningInsert[tuple[int]]
 
 _UNCHANGED = (model_promotions.c.id == bindparam("promotion")) & (model_promotions.c.updated_at == bindparam("seen_at"))
 _IS_PRUNED = exists().where(artifact_tombstones.c.artifact_id == model_promotions.c.artifact_id)
-_SWAPPED = ("sequence", "promotion_id", "artifact_id", "updated_at")
+_SWAPPED = ("sequence", "promotion_id", "artifact_id", "updated_at", "rollout_id", "changes")
 
 
 def _changed(*names: str, only: ColumnElement[bool] = _UNCHANGED) -> CTE:
@@ -67,6 +67,7 @@ _SWAP = (
         environment_pointers.c.environment == bindparam("in_environment"),
         environment_pointers.c.model == bindparam("of_model"),
         environment_pointers.c.sequence == bindparam("seen"),
+        environment_pointers.c.rollout_id.is_(None),  # a rollout that is open is ended first
         exists(select(literal(1)).select_from(_READY)),
     )
     .values(to_set(environment_pointers, *_SWAPPED))
@@ -208,6 +209,8 @@ def apply(connection: Connection, row: Row, *, at: datetime) -> Row:
         "promotion_id": row["id"],
         "artifact_id": row["artifact_id"],
         "updated_at": at,
+        "rollout_id": None,
+        "changes": None,
     }
     changes = {"status": PromotionStatus.APPLIED, "applied_at": at}
     digests = {"manifest": row["manifest"]}

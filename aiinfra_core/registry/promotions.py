@@ -58,5 +58,5 @@ def pointers(tx: Connection) -> list[Pointer]:
 def promotion_from(row: Mapping[str, Any]) -> Promotion:
     """Return the record of a row."""
     decision = None if row["decision"] is None else Decision(**canonical_json.loads(row["decision"]))
-    required = None if row["approvals_required"] is None else canonical_json.loads(row["approvals_required"])
-    return Promotion(**{**row, "evaluation": canonical_json.loads(row["evaluation"]), "decision": decision, "approvals_required": required})
+    read = {name: canonical_json.loads(row[name]) if row[name] else None for name in ("approvals_required", "rollout", "rollback")}
+    return Promotion(**{**row, **read, "evaluation": canonical_json.loads(row["evaluation"]), "decision": decision})

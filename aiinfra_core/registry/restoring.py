@@ -49,7 +49,22 @@ CHANGING: dict[str, frozenset[str]] = {
             "pending_until",
         ]
     ),
-    "environment_pointers": frozenset(["sequence", "promotion_id", "artifact_id", "updated_at"]),
+    "environment_pointers": frozenset(["sequence", "promotion_id", "artifact_id", "updated_at", "rollout_id", "changes"]),
+    "rollouts": frozenset(
+        [
+            "status",
+            "step",
+            "weight",
+            "looks",
+            "frozen",
+            "reason",
+            "step_started_at",
+            "heard_at",
+            "looked_at",
+            "updated_at",
+            "ended_at",
+        ]
+    ),
 }
 _TABLES = {table.name: table for table in STATE_TABLES}
 

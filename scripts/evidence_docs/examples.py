@@ -206,7 +206,7 @@ def _promotion(sequence: int, subject: Subject, follows: str | None, inputs: Seq
         policy_digest=sha256_hex(b"policy"),
         input_attestations=inputs,
         verified_at=_at(40 + sequence),
-        rollback=sequence == 3,
+        replaces=_id("promotion 2") if sequence == 3 else None,
         approvals_required={"ml-lead": 1, "security": 1} if sequence < 3 else None,
     )
 

@@ -171,11 +171,11 @@ def test_a_tombstone_is_stated_in_full() -> None:
 
 
 def test_a_rollback_is_a_promotion_that_says_so() -> None:
-    read = statement.parse(promotion(rollback=True)).predicate
+    read = statement.parse(promotion(replaces=ID)).predicate
     assert isinstance(read, Promotion)
     assert read.promotion.rollback is True
-    assert claim(promotion(rollback=True)) == claim(promotion()) | {
-        PROMOTION_EXTENSION: claim(promotion())[PROMOTION_EXTENSION] | {"rollback": True}
+    assert claim(promotion(replaces=ID)) == claim(promotion()) | {
+        PROMOTION_EXTENSION: claim(promotion())[PROMOTION_EXTENSION] | {"rollback": True, "replaces": str(ID)}
     }
 
 
@@ -276,6 +276,6 @@ def all_with(model: str, actor: str, environment: str, origin: str, subject: Sub
             subject=subject,
             approvers=[actor] * 3,
             input_attestations=[HEX] * 3,
-            rollback=True,
+            replaces=ID,
         ),
     ]

@@ -3,6 +3,7 @@
 import base64
 import json
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import rfc8785
@@ -40,7 +41,7 @@ ALL = {
     "evaluation": evaluation(),
     "pipeline evaluation": evaluation(spec_digest=HEX),
     "promotion": promotion(),
-    "rollback": promotion(rollback=True),
+    "rollback": promotion(replaces=uuid4()),
     "reproduction": reproduction(),
     "waiting promotion": promotion(approvals_required={"security": 2}),
     "approval": approval(),

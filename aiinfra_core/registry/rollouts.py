@@ -1,0 +1,92 @@
+"""Rollouts, the looks at them and what was ordered about them, as they stand. Every move of them lives in `rollout_moves`."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, bindparam, select
+
+from aiinfra_core import canonical_json
+from aiinfra_core.domain.rollout import Look, Rollout, RolloutOrder, RolloutSpec
+from aiinfra_core.registry.rows import every, first, row_by_id
+from aiinfra_core.rollout_tables import canary_looks, rollout_orders, rollouts
+
+Row = Mapping[str, Any]
+
+_IS_OPEN = rollouts.c.ended_at.is_(None)
+_OF_ROLLOUT = canary_looks.c.rollout_id == bindparam("rollout")
+_NEWEST_LOOK = select(canary_looks).where(_OF_ROLLOUT).order_by(canary_looks.c.number.desc()).limit(1)
+_LOOKS = select(canary_looks).where(_OF_ROLLOUT, canary_looks.c.number > bindparam("after")).order_by(canary_looks.c.number)
+
+
+def get(tx: Connection, rollout_id: UUID) -> Rollout:
+    """Return one rollout.
+
+    Raises:
+        NotFound: there is no such rollout.
+    """
+    return rollout_from(row_of(tx, rollout_id))
+
+
+def row_of(tx: Connection, rollout_id: UUID) -> Row:
+    """Return the row of one rollout.
+
+    Raises:
+        NotFound: there is no such rollout.
+    """
+    return row_by_id(tx, rollouts, rollout_id, "rollout")
+
+
+def of_promotion(tx: Connection, promotion_id: UUID) -> Rollout | None:
+    """Return the rollout of a promotion, or None."""
+    row = first(tx, select(rollouts).where(rollouts.c.promotion_id == promotion_id))
+    return None if row is None else rollout_from(row)
+
+
+def open_in(tx: Connection, environment: str, model: str) -> Rollout | None:
+    """Return the rollout that is open for a model in an environment, or None."""
+    row = first(tx, select(rollouts).where(_IS_OPEN, rollouts.c.environment == environment, rollouts.c.model == model))
+    return None if row is None else rollout_from(row)
+
+
+def all_open(tx: Connection) -> list[Rollout]:
+    """Return every open rollout, the one that was looked at longest ago first."""
+    return [rollout_from(row) for row in every(tx, select(rollouts).where(_IS_OPEN).order_by(rollouts.c.looked_at.nulls_first()))]
+
+
+def newest_look(tx: Connection, rollout_id: UUID) -> Look | None:
+    """Return the last look at a rollout, or None."""
+    row = first(tx, _NEWEST_LOOK, {"rollout": rollout_id})
+    return None if row is None else look_from(row)
+
+
+def looks(tx: Connection, rollout_id: UUID, *, after: int = 0, most: int = 1000) -> list[Look]:
+    """Return looks at a rollout, in order; those after a number, so many at most."""
+    return [look_from(row) for row in every(tx, _LOOKS.limit(most), {"rollout": rollout_id, "after": after})]
+
+
+def orders(tx: Connection, rollout_id: UUID) -> list[RolloutOrder]:
+    """Return what was ordered about a rollout, in order."""
+    query = select(rollout_orders).where(rollout_orders.c.rollout_id == rollout_id).order_by(rollout_orders.c.created_at)
+    return [RolloutOrder(**row) for row in every(tx, query)]
+
+
+def newest(tx: Connection, *, environment: str | None = None, model: str | None = None, before: datetime | None = None) -> list[Rollout]:
+    """Return up to 100 rollouts, newest first."""
+    query = select(rollouts).order_by(rollouts.c.created_at.desc(), rollouts.c.id.desc()).limit(100)
+    wanted = {rollouts.c.environment: environment, rollouts.c.model: model}
+    query = query.where(*(column == value for column, value in wanted.items() if value is not None))
+    return [rollout_from(row) for row in every(tx, query if before is None else query.where(rollouts.c.created_at < before))]
+
+
+def rollout_from(row: Row) -> Rollout:
+    """Return the record of a row."""
+    frozen = None if row["frozen"] is None else canonical_json.loads(row["frozen"])
+    return Rollout(**{**row, "spec": RolloutSpec(**canonical_json.loads(row["spec"])), "frozen": frozen})
+
+
+def look_from(row: Row) -> Look:
+    """Return the record of a row."""
+    own = {name: row[name] for name in ("number", "step", "weight", "verdict", "reason", "created_at")}
+    return Look(**own, readings=canonical_json.loads(row["readings"]), judged=canonical_json.loads(row["judged"]))

@@ -1,0 +1,1 @@
+"""How promotions earn their traffic where they do not say: the operator's YAML file of rollouts, and its queries."""
