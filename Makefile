@@ -10,7 +10,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export DO_NOT_TRACK := 1
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo verifiers test test-unit test-slow test-full check format up down bench clean lock help
+.PHONY: demo demo-canary verifiers test test-unit test-slow test-full check format up down bench clean lock help
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ demo: $(READY)  ## train, register, promote and verify a model on real data, tel
 test: check  ## the checks and every test that is not slow
 	$(PYTEST) $(ON_TWO_CORES) -m "not slow and not full and not benchmark" tests
 
+demo-canary: $(READY)  ## a rollout on real requests: a healthy challenger, and one with a regression
+	@$(BIN)/python -m examples.rainfall.demo_canary
+
 verifiers:  ## install the tools of other people that tests/interop asks for a second opinion
 	scripts/install-verifiers.sh
 
@@ -39,6 +42,7 @@ test-slow: $(READY)  ## what is longer than a sample; CI runs it after make test
 	$(PYTEST) $(ON_TWO_CORES) -m "slow and not full and not benchmark" tests
 	scripts/on-debian-postgres.sh $(PYTEST) -m "not slow and not full and not benchmark" tests/migration tests/faults/test_lost_database.py \
 	  tests/integration/test_promoting.py tests/integration/test_tampering.py tests/integration/test_rewritten_history.py tests/integration/test_cli_story.py
+	scripts/with-prometheus.sh $(PYTEST) -m slow tests/integration/test_signals_prometheus.py
 
 test-full: $(READY)  ## what is too long for CI; by hand, before a release
 	$(PYTEST) -m "full" tests

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from aiinfra_core import database
 from aiinfra_core.domain.actor import same_person_key
 from aiinfra_core.domain.approval import UNPROVEN, Approval, Means
-from aiinfra_core.domain.promotion import Conditions, Promotion, Stage
+from aiinfra_core.domain.promotion import Conditions, Promotion
 from aiinfra_core.domain.trust import Purpose, Trust
 from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence import claims, dsse, statement
@@ -22,13 +22,14 @@ from aiinfra_core.evidence.confirmation_predicates import VouchedApproval
 from aiinfra_core.evidence.trust import listed, threshold
 from aiinfra_core.evidence.verification.approvals import missing_roles, most
 from aiinfra_core.keys import trust_of
-from aiinfra_core.policy import files, gate
-from aiinfra_core.registry import approvals, evidence, people
+from aiinfra_core.policy import gate
+from aiinfra_core.registry import approvals, evidence, people, policy_decisions
 from aiinfra_core.registry.approvals import Given
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.registry.promotion_moves import Waits
 from aiinfra_core.settings import Settings
 
+_judges_at_the_end: dict[tuple[str, bool], bool] = {}  # by digest, and whether it is about a rollback, so it never changes
 PURPOSE_OF = {Means.KEY: Purpose.APPROVAL, Means.IDENTITY: Purpose.VOUCHING}
 
 
@@ -54,9 +55,17 @@ def waits_for(settings: Settings, promotion: Promotion, at: datetime) -> Waits |
 
 # Where it waits for nobody it is judged again at once: rules of the last stage are not only for those that waited for people.
 def _is_judged_at_the_end(settings: Settings, promotion: Promotion) -> bool:
-    if gate.LOCAL not in gate.gates(settings):
+    decision = promotion.decision
+    if decision is None or decision.source != gate.LOCAL or decision.policy_digest is None:
         return False
-    return any(rule.stage is Stage.APPLY for rule in files.load(settings, promotion.environment, promotion.model).rules)
+    of = (decision.policy_digest, promotion.rollback is not None)
+    if of not in _judges_at_the_end:
+        with database.autocommit(settings) as connection:
+            policy = policy_decisions.policy(connection, decision.policy_digest)
+        if policy is None:
+            return True  # one of an earlier release, whose text is not kept here
+        _judges_at_the_end[of] = policy.is_judged_at_the_end(rollback=promotion.rollback is not None)
+    return _judges_at_the_end[of]
 
 
 def conditions_of(promotion: Promotion) -> Conditions:

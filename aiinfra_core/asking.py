@@ -13,27 +13,57 @@ from sqlalchemy import Connection
 from aiinfra_core import database, deciding
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import REFUSED, PromotionRequest, PromotionStatus, Stage
-from aiinfra_core.errors import Misconfigured, Outdated, RequestIdReused
+from aiinfra_core.domain.rollout import Rollback, RolloutSpec
+from aiinfra_core.errors import BadInput, Conflict, Misconfigured, Outdated, RequestIdReused
 from aiinfra_core.policy import files, gate
 from aiinfra_core.registry import dossier, policy_decisions, promotion_requests
 from aiinfra_core.registry.dossier import Candidate, Dossier
 from aiinfra_core.registry.policy_inputs import Case
-from aiinfra_core.registry.promotion_requests import ToJudge
+from aiinfra_core.registry.promotion_requests import ToJudge, Way
 from aiinfra_core.settings import Settings
 
-_MAY_BE_ASKED_ANEW = (*REFUSED, PromotionStatus.EXPIRED)
+# What is superseded where nothing else became current was so by a rollout that is over.
+_CAME_TO_NOTHING = (PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED)
+_MAY_BE_ASKED_ANEW = (*REFUSED, *_CAME_TO_NOTHING)
 _MOST_LINKS = 1000  # a request id of one's own asks anew also after that many
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A request with what it is about: the environment, the artifact with what it would replace, and what it is judged on."""
+    """A request with what it is about: the environment, the artifact with what it would replace, and what it is judged on.
+
+    `wanted` is by what it would earn its traffic here, None for nothing; `rollback` why it goes back.
+    """
 
     request: PromotionRequest
     environment: str
     candidate: Candidate
     evaluation: ToJudge | None
     asked_by: str
+    wanted: RolloutSpec | None = None
+    rollback: Rollback | None = None
+
+    @property
+    def said(self) -> Way:
+        """What tells the question from another; without an id of its own it is another one where the operator has another way by now."""
+        rollout = self.wanted if self.request.request_id is None else self.request.rollout
+        return Way(rollout, self.rollback, self.request.overrides)
+
+    @property
+    def way(self) -> Way:
+        """How it is to become current; all at once where nothing else is so, as there is nothing to compare it with."""
+        beside = self.candidate.replaces.sequence and self.candidate.replaces.artifact_id != self.candidate.artifact.id
+        return Way(self.wanted if beside else None, self.rollback, self.request.overrides)
+
+    @property
+    def open_rollout(self) -> UUID | None:
+        """The rollout that is open where it is to become current."""
+        return self.candidate.replaces.rollout_id
+
+    @property
+    def overrides_nothing(self) -> bool:
+        """Whether it overrides a rollout that did not send these bytes back, or not as the last one."""
+        return self.request.overrides not in (None, self.candidate.sent_back_by)
 
     @property
     def seen(self) -> int:
@@ -55,16 +85,19 @@ def ask(settings: Settings, asked: Asked) -> Dossier:
 
     Raises:
         Outdated: what is current is no longer what was seen, and this was not asked before; nothing is recorded.
-        Conflict: the request id was used for another promotion, or by another requester.
+        Conflict: the request id was used for another promotion, or by another requester; or a rollout is open there.
+        BadInput: it overrides what there is nothing of.
     """
     replaces, own = asked.candidate.replaces, asked.request.request_id
-    request_id = own or promotion_requests.default_id(asked.candidate.artifact, asked.environment, asked.evaluation, asked.seen)
+    default = (asked.candidate.artifact, asked.environment, asked.evaluation, asked.seen, asked.said)
+    request_id = own or promotion_requests.default_id(*default)
     with database.autocommit(settings) as connection:
         if own is None and replaces.promotion_id and not asked.outdated and _is_current(asked):
             return dossier.of_promotion(connection, replaces.promotion_id)
-        known = _recorded(connection, asked, request_id) if asked.outdated else _requested(connection, asked, request_id)
+        may_be_new = not (asked.outdated or asked.open_rollout or asked.overrides_nothing)
+        known = (_requested if may_be_new else _recorded)(connection, asked, request_id)
         if known is None:
-            _refuse_outdated(asked)
+            _refuse(asked)
     return known if own else _last(settings, asked, known)
 
 
@@ -78,6 +111,7 @@ def _requested(connection: Connection, asked: Asked, request_id: str) -> Dossier
     gave = promotion_requests.request(
         connection,
         **_about(asked),
+        way=asked.way,
         replaces=asked.candidate.replaces,
         requested_by=asked.request.requested_by,
         asked_by=asked.asked_by,
@@ -95,7 +129,8 @@ def _recorded(connection: Connection, asked: Asked, request_id: str) -> Dossier 
 
 
 def _about(asked: Asked) -> dict[str, Any]:
-    return {"artifact": asked.candidate.artifact, "environment": asked.environment, "evaluation": asked.evaluation}
+    about = {"artifact": asked.candidate.artifact, "environment": asked.environment, "evaluation": asked.evaluation}
+    return {**about, "said": asked.said}
 
 
 def _evaluation(asked: Asked) -> Evaluation | None:
@@ -122,6 +157,8 @@ def _last(settings: Settings, asked: Asked, known: Dossier) -> Dossier:
         if later is None:
             if stage is None or not _allowed_now(settings, asked, known, stage):
                 break
+            if asked.open_rollout:
+                _refuse(asked)
             with database.autocommit(settings) as connection:
                 later = _requested(connection, asked, next_id)
         known = later
@@ -129,26 +166,26 @@ def _last(settings: Settings, asked: Asked, known: Dossier) -> Dossier:
 
 
 def _refused_at(connection: Connection, known: Dossier) -> Stage | None:
-    """Return the stage at which the local policy, and nothing else, said no; for one that expired the first; None for any other end."""
+    """Return the stage at which the local policy, and nothing else, said no; for what came to nothing the first; else None."""
     noes = [one for one in policy_decisions.of_promotion(connection, known.promotion.id) if not one.decision.allowed]
     if any(no.gate != gate.LOCAL for no in noes):
         return None
-    expired = known.promotion.status is PromotionStatus.EXPIRED
-    return noes[-1].stage if noes else (Stage.REQUEST if expired else None)
+    unrefused = known.promotion.status in _CAME_TO_NOTHING
+    return noes[-1].stage if noes else (Stage.REQUEST if unrefused else None)
 
 
 def _allowed_now(settings: Settings, asked: Asked, known: Dossier, stage: Stage) -> bool:
     if gate.LOCAL not in gate.gates(settings):
-        return known.promotion.status is PromotionStatus.EXPIRED  # it said no to nothing; what is a gate now is asked with the new one
+        return known.promotion.status in _CAME_TO_NOTHING  # it said no to nothing; what is a gate now is asked with the new one
     try:
         policy = files.load(settings, asked.environment, asked.candidate.artifact.model)
     except Misconfigured:
         return False
-    return deciding.ask_policies(settings, [(policy, _case(asked, known, stage))])[0].decision.allowed
+    return deciding.ask_policies(settings, [(policy, _case(settings, asked, known, stage))])[0].decision.allowed
 
 
 # Before it is applied, a policy may look at who agreed: to what was refused, as nobody could yet agree to the new one.
-def _case(asked: Asked, known: Dossier, stage: Stage) -> Case:
+def _case(settings: Settings, asked: Asked, known: Dossier, stage: Stage) -> Case:
     at = datetime.now(UTC)
     return Case(
         artifact=asked.candidate.artifact,
@@ -162,9 +199,21 @@ def _case(asked: Asked, known: Dossier, stage: Stage) -> Case:
         promotion_id=known.promotion.id,
         evaluation=_evaluation(asked),
         training_datasets=asked.candidate.training_datasets,
+        rollout=asked.way.rollout,
+        goes_back=deciding.goes_back(settings, known.promotion),
     )
 
 
-def _refuse_outdated(asked: Asked) -> NoReturn:
-    model, current = asked.candidate.artifact.model, asked.candidate.replaces.sequence
-    raise Outdated(f"What is current for {model} in {asked.environment} is at sequence {current} now; look at it and ask again.")
+def _refuse(asked: Asked) -> NoReturn:
+    model, environment = asked.candidate.artifact.model, asked.environment
+    if asked.outdated:
+        current = asked.candidate.replaces.sequence
+        raise Outdated(f"What is current for {model} in {environment} is at sequence {current} now; look at it and ask again.")
+    if asked.open_rollout:
+        raise Conflict(
+            f"Rollout {asked.open_rollout} of {model} is open in {environment}; wait until it is over (aiinfra rollout show"
+            f" {asked.open_rollout}), or end it first: aiinfra rollout abort {asked.open_rollout} --reason WHY"
+        )
+    by = asked.candidate.sent_back_by
+    instead = f"the last one that did is {by}" if by else "none did, so leave the override out"
+    raise BadInput(f"Rollout {asked.request.overrides} did not send these bytes of {model} back in {environment}; {instead}.")

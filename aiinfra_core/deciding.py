@@ -7,15 +7,17 @@ answer with the move it leads to.
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from aiinfra_core import canonical_json, database
+from aiinfra_core import canonical_json, database, rollout_specs
 from aiinfra_core.domain.artifact import Artifact, JudgedEvaluation
-from aiinfra_core.domain.promotion import Stage
+from aiinfra_core.domain.promotion import Promotion, Stage
+from aiinfra_core.domain.rollout import Rollback
 from aiinfra_core.policy import files, gate, local
 from aiinfra_core.policy.question import Question
-from aiinfra_core.registry import dossier, evaluations, policy_decisions, policy_inputs
+from aiinfra_core.registry import dossier, evaluations, policy_decisions, policy_inputs, previous
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.registry.policy_decisions import Answer, Judgement
 from aiinfra_core.registry.policy_inputs import ALWAYS, Case
+from aiinfra_core.rules import rollout_views
 from aiinfra_core.rules.document import Policy
 from aiinfra_core.rules.judging import names_used
 from aiinfra_core.settings import Settings, environment_named
@@ -53,6 +55,7 @@ def preview(settings: Settings, reference: str, environment: str, requester: str
         at=at,
         evaluation=judged,
         training_datasets=candidate.training_datasets,
+        rollout=rollout_specs.effective(settings, place, candidate.artifact.model, None),
     )
     policy = files.load(settings, place, candidate.artifact.model)
     return candidate.artifact, policy, ask_policies(settings, [(policy, case)])[0]
@@ -81,9 +84,9 @@ def _judged(settings: Settings, policy: Policy, case: Case, seen: dict[str, obje
 
 def _ask(settings: Settings, name: str, known: Dossier, stage: Stage) -> Answer:
     if name == gate.SENTINELNET:
-        return Answer(gate.ask_sentinelnet(settings, _question(known, stage)))
+        return Answer(gate.ask_sentinelnet(settings, _question(settings, known, stage)))
     policy = files.load(settings, known.promotion.environment, known.promotion.model)
-    answer = ask_policies(settings, [(policy, _case(known, stage))])[0]
+    answer = ask_policies(settings, [(policy, _case(settings, known, stage))])[0]
     _adopt(settings, policy, answer.decision.policy_digest, known.promotion.requested_by)
     return answer
 
@@ -96,7 +99,15 @@ def _adopt(settings: Settings, policy: Policy, digest: str | None, requester: st
         _adopted.add(place)
 
 
-def _case(known: Dossier, stage: Stage) -> Case:
+def goes_back(settings: Settings, promotion: Promotion) -> tuple[Rollback, int] | None:
+    """Return why a promotion goes back and from which version, None where it does not."""
+    if promotion.rollback is None:
+        return None
+    with database.autocommit(settings) as connection:
+        return promotion.rollback, previous.version_of(connection, promotion.rollback.replaces)
+
+
+def _case(settings: Settings, known: Dossier, stage: Stage) -> Case:
     promotion, recorded = known.promotion, known.evaluation
     judged = promotion.evaluation_kind and JudgedEvaluation(
         kind=promotion.evaluation_kind,
@@ -116,11 +127,13 @@ def _case(known: Dossier, stage: Stage) -> Case:
         promotion_id=promotion.id,
         evaluation=recorded,
         training_datasets=known.training_datasets,
+        rollout=promotion.rollout,
+        goes_back=goes_back(settings, promotion),
     )
 
 
-def _question(known: Dossier, stage: Stage) -> Question:
-    promotion, artifact = known.promotion, known.artifact
+def _question(settings: Settings, known: Dossier, stage: Stage) -> Question:
+    promotion, artifact, back = known.promotion, known.artifact, goes_back(settings, known.promotion)
     return Question(
         request_id=_request_id(known, stage),
         actor=promotion.requested_by,
@@ -132,6 +145,7 @@ def _question(known: Dossier, stage: Stage) -> Question:
         evaluation=promotion.evaluation,
         promotion_id=promotion.id,
         manifest_signature_id=artifact.manifest_signature_id,
+        rollback=back and rollout_views.rollback(back[0].reason, back[1], artifact.version),
     )
 
 

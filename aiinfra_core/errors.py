@@ -112,7 +112,7 @@ class Unavailable(AiInfraError):
     """A required part could not be reached or did not answer properly; the same call may work later.
 
     `part` is one of `database`, `artifact_store`, `signer`, `sentinelnet`, `dataset`, `code`, `training`,
-    `prefect_server`, `audit_sink`, `verification`, `identity_provider`, `service`, `go_service`, `scanner`, `policy`.
+    `prefect_server`, `audit_sink`, `verification`, `identity_provider`, `service`, `go_service`, `scanner`, `policy`, `rollouts`.
     """
 
     def __init__(self, part: str, message: str) -> None:

@@ -38,7 +38,6 @@ class _Kept:
         self.promotion = timed("ai_infra_promotion_latency_seconds", "Promotions, from the request to the pointer.", _QUICK)
         self.signing = timed("ai_infra_manifest_sign_latency_seconds", "Signatures of promotion manifests.", _QUICK)
         self.promotions = counted("ai_infra_promotions", "Promotions that ended, by how.", "status")
-        self.rollbacks = counted("ai_infra_canary_rollbacks", "Canaries that were sent back.")
         self.suggestions = counted("ai_infra_drift_suggestions", "Trainings suggested because of drift.")
         self.http = timed(
             "ai_infra_http_request_duration_seconds", "Requests, by their route's template.", _QUICK, "method", "route", "status"

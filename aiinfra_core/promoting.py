@@ -8,38 +8,45 @@ transaction. What a status may become is `registry.promotions`' business; what t
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from secrets import token_urlsafe
 from typing import Any
 from uuid import UUID
 
-from aiinfra_core import agreeing, asking, database, deciding, evaluating, measurements, outstanding
+from aiinfra_core import agreeing, asking, database, deciding, evaluating, measurements, outstanding, rollout_specs
 from aiinfra_core.artifact_store import recorded
 from aiinfra_core.asking import Asked
 from aiinfra_core.audit_log.keeping_up import keep_up
 from aiinfra_core.domain.artifact import Artifact, EvaluationKind
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest, PromotionStatus, Stage
+from aiinfra_core.domain.rollout import Rollback
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, Unavailable
 from aiinfra_core.evidence import claims
 from aiinfra_core.evidence.attestation import attest, expect
 from aiinfra_core.evidence.trust import keys_for
 from aiinfra_core.keys import audit_signer, configured_signer, trust_of
-from aiinfra_core.registry import dossier, evidence, promotion_moves, tombstones
+from aiinfra_core.registry import applying, bars, dossier, evidence, promotion_moves, rollout_moves, tombstones
 from aiinfra_core.registry.dossier import Candidate, Dossier
 from aiinfra_core.registry.evidence import Kept
 from aiinfra_core.registry.promotion_requests import ToJudge
 from aiinfra_core.settings import Settings, environment_named
+
+_GOES_ON = (PromotionStatus.APPROVED, PromotionStatus.ROLLING_OUT)
 
 
 @measurements.promotion()
 def promote(settings: Settings, request: PromotionRequest, *, asked_by: str | None = None) -> Promotion:
     """Take one registered artifact through every step; a yes and a no are both recorded and returned.
 
-    `asked_by` is who asks where they act for `requested_by`: the actor of the event that tells of the request.
+    One that has to earn its traffic is `rolling_out` then, beside what is current. `asked_by` is who asks where they act for
+    `requested_by`: the actor of the event that tells of the request.
 
     Raises:
         NotFound: the artifact or the environment does not exist.
+        BadInput: its rollout cannot be carried out, or it overrides what there is nothing of.
+        Misconfigured: the operator's file of rollouts cannot be used.
         Outdated: what is current is no longer what `sequence_seen` says; nothing is recorded.
-        Conflict: the request id was used for another promotion, or by another requester.
+        Conflict: the request id was used for another promotion, or by another requester; or a rollout is open there.
         Unavailable: the database was lost on the way; the same call continues where it stood.
     """
     return go_on_from(settings, _request(settings, request, asked_by))
@@ -62,19 +69,22 @@ def go_on_from(settings: Settings, known: Dossier) -> Promotion:
     return known.promotion
 
 
-def request_promotion(settings: Settings, request: PromotionRequest) -> UUID:
-    """Record that somebody asks for a promotion and return its id.
+def request_promotion(
+    settings: Settings, request: PromotionRequest, *, asked_by: str | None = None, rollback: Rollback | None = None
+) -> UUID:
+    """Record that somebody asks for a promotion, or with `rollback` to go back, and return its id.
 
-    Without a request id of its own the request is (artifact, environment, evaluation, pointer sequence seen); asking again for
-    what is already current gives the promotion that made it so, and `asking` says when a refusal is asked anew.
+    Without a request id of its own the request is (artifact, environment, evaluation, pointer sequence seen, how it is to become current);
+    asking again for what is already current gives the promotion that made it so, and `asking` says when a refusal is asked anew.
     """
-    return _request(settings, request).promotion.id
+    return _request(settings, request, asked_by, rollback).promotion.id
 
 
-def _request(settings: Settings, request: PromotionRequest, asked_by: str | None = None) -> Dossier:
+def _request(settings: Settings, request: PromotionRequest, asked_by: str | None = None, rollback: Rollback | None = None) -> Dossier:
     environment = environment_named(settings, request.environment)
     candidate, evaluation = _candidate(settings, request, environment)
-    return asking.ask(settings, Asked(request, environment, candidate, evaluation, asked_by or request.requested_by))
+    wanted = None if rollback else rollout_specs.effective(settings, environment, candidate.artifact.model, request.rollout)
+    return asking.ask(settings, Asked(request, environment, candidate, evaluation, asked_by or request.requested_by, wanted, rollback))
 
 
 def _candidate(settings: Settings, request: PromotionRequest, environment: str) -> tuple[Candidate, ToJudge | None]:
@@ -89,7 +99,7 @@ def _candidate(settings: Settings, request: PromotionRequest, environment: str) 
 
 
 def verify_artifact(settings: Settings, promotion_id: UUID) -> Promotion:
-    """Read the artifact's bytes and its signed registration again; anything but what was registered is a no."""
+    """Read the artifact's bytes and its signed registration again; anything but what was registered, or bytes sent back, is a no."""
     return _verify_artifact(settings, _load(settings, promotion_id)).promotion
 
 
@@ -104,18 +114,29 @@ def sign_manifest(settings: Settings, promotion_id: UUID) -> Promotion:
 
 
 def apply_promotion(settings: Settings, promotion_id: UUID) -> Promotion:
-    """Verify the manifest and swap the pointer; a promotion that lost the race becomes superseded."""
+    """Verify the manifest and swap the pointer, or let it earn its traffic first; one that lost the race becomes superseded."""
     return _apply(settings, _load(settings, promotion_id)).promotion
+
+
+def verify_again(settings: Settings, known: Dossier) -> None:
+    """Check the artifact's bytes, its registration and its manifest once more, before one that earned its traffic becomes current.
+
+    Raises:
+        BadInput, EvidenceBroken: something is gone, or is not what was recorded, or a signature does not count (any more).
+        Unavailable: the database or the store cannot be reached.
+    """
+    _check_artifact(settings, known)
+    _check_manifest(settings, known)
 
 
 def _verify_artifact(settings: Settings, known: Dossier) -> Dossier:
     artifact = known.artifact
     if known.promotion.status is not PromotionStatus.REQUESTED or known.promotion.decision is not None:
         return known
+    if known.promotion.rollback is None and (barred := bars.refusal(known.sent_back_by, known.promotion.overrides)):
+        return _refuse(settings, known, barred)
     try:
-        recorded.verify(settings, artifact.artifact_uri, artifact.checksum)
-        registration = claims.of_registration(artifact, known.training_attestation)
-        _expect(settings, Purpose.ARTIFACT, Kept(known.registration_envelope, registration), artifact.created_at)
+        _check_artifact(settings, known)
     except Unavailable as error:
         return _refuse_unavailable(settings, known, error)
     except ArtifactMissing as error:
@@ -184,14 +205,27 @@ def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
     if ended := outstanding.ended(settings, known, at):
         return _moved(known, ended)
     try:
-        kept = evidence.of_promotion(known)
-        _expect(settings, Purpose.PROMOTION, kept, known.row["created_at"], known.promotion.environment)
+        _check_manifest(settings, known)
     except (BadInput, EvidenceBroken) as error:
         return _refuse(settings, known, f"manifest: {error}")
     audit_signer(settings)  # whoever may not sign the event of a change must not make the change
     with database.autocommit(settings) as connection:
-        row = promotion_moves.apply(connection, known.row, at=at)
+        if known.promotion.rollout is None:
+            row = applying.apply(connection, known.row, at=at)
+        else:
+            row = rollout_moves.start(connection, known.row, salt=known.promotion.rollout.salt or token_urlsafe(16), at=at)
     return _moved(known, row)
+
+
+def _check_artifact(settings: Settings, known: Dossier) -> None:
+    artifact = known.artifact
+    recorded.verify(settings, artifact.artifact_uri, artifact.checksum)
+    registration = claims.of_registration(artifact, known.training_attestation)
+    _expect(settings, Purpose.ARTIFACT, Kept(known.registration_envelope, registration), artifact.created_at)
+
+
+def _check_manifest(settings: Settings, known: Dossier) -> None:
+    _expect(settings, Purpose.PROMOTION, evidence.of_promotion(known), known.row["created_at"], known.promotion.environment)
 
 
 def _expect(settings: Settings, purpose: Purpose, kept: Kept, at: datetime, environment: str | None = None) -> None:
@@ -222,7 +256,7 @@ def _refuse(settings: Settings, known: Dossier, reason: str, unavailable: str | 
 
 
 def _moved(known: Dossier, row: Mapping[str, Any]) -> Dossier:
-    if row["status"] != known.row["status"] and row["status"] != PromotionStatus.APPROVED:
+    if row["status"] != known.row["status"] and row["status"] not in _GOES_ON:
         measurements.promotion_ended(row["status"])
     return replace(known, row=row)
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from uuid import UUID
 
 from sqlalchemy import Connection, Text, cast, select, union_all
 
-from aiinfra_core import agreeing, database
+from aiinfra_core import agreeing, canary, database
 from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log.checking import check
 from aiinfra_core.audit_log.checking.check import WHOLE, History, Way
@@ -19,6 +20,7 @@ from aiinfra_core.audit_log.checking.walk import readable
 from aiinfra_core.domain.approval import Means, Withdrawal
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
+from aiinfra_core.domain.rollout import Look
 from aiinfra_core.domain.tombstone import Tombstone
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, NotFound
@@ -39,6 +41,7 @@ from aiinfra_core.registry import (
     jobs,
     promotions,
     reproductions,
+    rollouts,
     scans,
     tombstones,
 )
@@ -81,7 +84,7 @@ def verify_model(settings: Settings, reference: str, history: History | None = N
 
     1. history: the audit chain is whole and every state row is what its last event says.
     2. registration, training, import, evaluations, reproductions, scans, promotions, approvals and their withdrawals: each signed by a
-       trusted key, and saying what the rows say.
+       trusted key, and saying what the rows say; and of each rollout every order, and every verdict judged again from its counts.
     3. current: what the pointers name was applied by a recorded event that names its manifest.
     4. bytes: the stored artifact has the registered digest, or a signed tombstone says that it was removed.
 
@@ -131,7 +134,9 @@ def _signed_steps(settings: Settings, tx: Connection, artifact: Artifact) -> Ite
     for scan in scans.of_artifact(tx, artifact.id):
         yield signed(f"scan ({scan.verdict})", Purpose.ARTIFACT, partial(evidence.of_scan, tx, artifact, scan), scan.created_at)
     for promotion in _signed_promotions(tx, artifact):
-        yield from _promotion_steps(settings, tx, dossier.of_promotion(tx, promotion.id))
+        known = dossier.of_promotion(tx, promotion.id)
+        yield from _promotion_steps(settings, tx, known)
+        yield from _rollout_steps(settings, tx, known)
 
 
 def _promotion_steps(settings: Settings, tx: Connection, known: Dossier) -> Iterator[Step]:
@@ -148,6 +153,30 @@ def _promotion_steps(settings: Settings, tx: Connection, known: Dossier) -> Iter
             kept, purpose = partial(evidence.of_withdrawal, tx, known, given, withdrawal), _purpose_of(tx, withdrawal)
             owner = withdrawal.withdrawn_by if purpose is Purpose.APPROVAL else None
             yield signed(f"withdrawal of the {name}", purpose, kept, withdrawal.created_at, owner=owner)
+
+
+def _rollout_steps(settings: Settings, tx: Connection, known: Dossier) -> Iterator[Step]:
+    rollout = rollouts.of_promotion(tx, known.promotion.id)
+    if rollout is None:
+        return
+    orders, name = rollouts.orders(tx, rollout.id), f"sequence {known.promotion.sequence_seen + 1} in {rollout.environment}"
+    for order in orders:
+        gather, to = partial(evidence.of_order, tx, known, order), f"order to {order.action} the rollout of {name}"
+        yield _signed(settings, tx, to, Purpose.PROMOTION, gather, order.created_at, environment=rollout.environment)
+    try:
+        told = list(canary.story(rollout, _every_look(tx, rollout.id), orders))
+        found = canary.recompute(rollout.spec, told)
+    except (BadInput, KeyError, ValueError) as error:
+        told, found = [], [f"a look cannot be read: {error}"]
+    detail = found[0] if found else f"every verdict follows again from its counts (looks: {len(told)})"
+    yield Step(f"rollout of {name} ({rollout.status})", not found, detail)
+
+
+def _every_look(tx: Connection, rollout_id: UUID) -> Iterator[Look]:
+    seen = 0
+    while page := rollouts.looks(tx, rollout_id, after=seen):
+        yield from page
+        seen = page[-1].number
 
 
 def _approval(known: Dossier, given: Given) -> Kept:

@@ -11,6 +11,8 @@ from uuid import UUID
 from cyclopts import Parameter
 
 from aiinfra_core.cli.evaluation_typed import NOTHING, EvaluationOptions
+from aiinfra_core.cli.promotion_typed import NOTHING as ANY_WAY
+from aiinfra_core.cli.promotion_typed import WayOptions
 from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, dataset, json_file, person, values
 from aiinfra_core.errors import BadInput
 from aiinfra_core.training import code as training_code
@@ -126,6 +128,7 @@ def reproduction(
 def promotion(
     artifact: Reference,
     /,
+    way: WayOptions = ANY_WAY,
     *,
     to: Annotated[str, Parameter(help="The environment, such as staging or prod.")],
     metric: Annotated[Pairs, Parameter(help="A claimed score, judged instead of what was measured.")] = None,
@@ -143,8 +146,24 @@ def promotion(
         "judged_on": evaluation,
         "requested_by": person(requested_by),
         "request_id": request_id,
+        **way.asked(),
     }
     return {"request": request}
+
+
+def going_back(
+    model: Annotated[str, Parameter(help="The model's name.")],
+    /,
+    *,
+    env: Annotated[str, Parameter(help="The environment, such as prod.")],
+    reason: Annotated[str, Parameter(help="Why; it is signed and kept.")],
+    to: Annotated[int | None, Parameter(metavar="VERSION", help="The version to go back to; without it, the one before.")] = None,
+    requested_by: RequestedBy = None,
+    request_id: RequestId = None,
+) -> Parameters:
+    """Return the parameters of a rollback."""
+    request = {"model": model, "environment": env, "to": to, "reason": reason, "request_id": request_id}
+    return {"request": request | {"requested_by": person(requested_by)}}
 
 
 def verification(
@@ -155,6 +174,11 @@ def verification(
 ) -> Parameters:
     """Return the parameters of a verification: the history and, when one is named, a model with its stored bytes."""
     return {"artifact": artifact, "incremental": incremental}
+
+
+def looking() -> Parameters:
+    """Return the parameters of a round of looks at the rollouts that are open: there are none."""
+    return {}
 
 
 def settling() -> Parameters:

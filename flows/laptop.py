@@ -8,8 +8,10 @@ import copy
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, cast
 
@@ -27,17 +29,21 @@ from aiinfra_core.domain.reproduction import Outcome
 from aiinfra_core.embedded import prefect_server
 from aiinfra_core.errors import AiInfraError, BadInput, Unavailable
 from aiinfra_core.settings import Settings
-from flows.outcomes import PipelineOutcome, PromotionOutcome, ReproductionOutcome
+from flows.outcomes import PipelineOutcome, PromotionOutcome, ReproductionOutcome, RollbackOutcome
 
 _A_NO = {*REFUSED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK}
 _RUNS = ("prefect.flow_runs", "prefect.task_runs", "aiinfra_core")
 _Options = Callable[..., dict[str, Any]]
+_Again = Callable[[Any], datetime | None]
 
 
-def main(flow: Flow[..., Any], options: _Options) -> NoReturn:
-    """Run a flow as the command line says and exit; an error is one line on standard error."""
+def main(flow: Flow[..., Any], options: _Options, again: _Again = lambda _outcome: None) -> NoReturn:
+    """Run a flow as the command line says and exit; an error is one line on standard error.
+
+    `again` says of an outcome when the flow is to be run once more, None where that is not needed.
+    """
     try:
-        code = _run(flow, options, sys.argv[1:])
+        code = _run(flow, options, sys.argv[1:], again)
     except CycloptsError as error:
         code = _tell(BadInput(f"{error} See: python -m flows.{flow.name} --help"))
     except AiInfraError as error:
@@ -52,13 +58,19 @@ def main(flow: Flow[..., Any], options: _Options) -> NoReturn:
     sys.exit(code)
 
 
-def _run(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> ExitCode:
+def _run(flow: Flow[..., Any], options: _Options, arguments: list[str], again: _Again) -> ExitCode:
     parameters = _parameters(flow, options, arguments)
     if parameters is None:
         return ExitCode.OK
     _calm_console()
     with _prefect_api():
-        return _report(cast("State[object]", flow(**parameters, return_state=True)))
+        while True:
+            state = cast("State[object]", flow(**parameters, return_state=True))
+            code = _report(state)
+            at = again(state.result(raise_on_failure=False)) if state.is_completed() else None
+            if at is None:
+                return code
+            time.sleep(max(0.0, (at - datetime.now(UTC)).total_seconds()))
 
 
 def _parameters(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> dict[str, Any] | None:
@@ -134,6 +146,8 @@ def _report(state: State[object]) -> ExitCode:
 def _is_a_no(outcome: object) -> bool:
     if isinstance(outcome, ReproductionOutcome):
         return outcome.outcome is Outcome.DIFFERENT
+    if isinstance(outcome, RollbackOutcome) and outcome.status is PromotionStatus.ROLLED_BACK:
+        return False  # a rollout was open, and this is what was wanted
     return isinstance(outcome, (PromotionOutcome, PipelineOutcome)) and outcome.status in _A_NO
 
 

@@ -12,7 +12,7 @@ from prefect.states import Completed
 
 from aiinfra_core.audit_log.checking.check import History
 from aiinfra_core.domain.artifact import Artifact, Evaluation
-from aiinfra_core.domain.promotion import Promotion, PromotionStatus, awaited
+from aiinfra_core.domain.promotion import Promotion, PromotionStatus, standing
 from aiinfra_core.domain.record import Name, Record, Sha256
 from aiinfra_core.domain.reproduction import Outcome, Reproduction
 from aiinfra_core.domain.training import JobStatus, TrainingJob
@@ -105,6 +105,16 @@ class PromotionOutcome(Record):
         return f"{self.model}:{self.version} to {self.environment}: {self.status}{said}"
 
 
+class RollbackOutcome(PromotionOutcome):
+    """The promotion that goes back, or, where a rollout was open, the one that was sent back."""
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        if self.status is PromotionStatus.ROLLED_BACK:
+            return f"{self.model}:{self.version} was sent back; all traffic of {self.environment} goes to what was current all along"
+        return f"back: {super().__str__()}"
+
+
 class PipelineOutcome(Record):
     """What came of a model from its training to the last environment that was asked."""
 
@@ -162,7 +172,7 @@ class SettlingOutcome(Record):
         return f"settled: {len(self.promotions)} promotions"
 
 
-_Promoted = TypeVar("_Promoted", PromotionOutcome, PipelineOutcome)
+_Promoted = TypeVar("_Promoted", RollbackOutcome, PromotionOutcome, PipelineOutcome)
 
 
 def trained(job: TrainingJob) -> TrainingOutcome:
@@ -220,14 +230,22 @@ def promoted(promotion: Promotion, artifact: Artifact) -> PromotionOutcome:
     if promotion.status is PromotionStatus.REJECTED and (promotion.reason or "").startswith(_UNAVAILABLE):
         part, _, reason = (promotion.reason or "").removeprefix(_UNAVAILABLE).partition(" ")
         raise Unavailable(part, f"{_UNAVAILABLE}{part} {reason}")
-    waits = promotion.status is PromotionStatus.PENDING_APPROVAL
     return PromotionOutcome(
         promotion_id=promotion.id,
         version=artifact.version,
         checksum=artifact.checksum,
-        reason=f"it needs {awaited(promotion)}; look at it with: aiinfra approve {promotion.id}" if waits else promotion.reason,
+        reason=standing(promotion),
         **promotion.model_dump(include={"artifact_id", "model", "environment", "status", "signer_id"}),
     )
+
+
+def went_back(promotion: Promotion, artifact: Artifact) -> RollbackOutcome:
+    """Return how a rollback ended.
+
+    Raises:
+        Unavailable: as `promoted`.
+    """
+    return RollbackOutcome(**promoted(promotion, artifact).model_dump())
 
 
 def verified(history: History, steps: Sequence[Step]) -> VerificationOutcome:
@@ -262,7 +280,7 @@ def delivered(done: Sequence[Mapping[str, Any]]) -> DeliveryOutcome:
 
 
 def ended(outcome: _Promoted) -> _Promoted:
-    """End the run named after how the promotion ended: Completed when applied, else Rejected, PendingApproval, Superseded."""
+    """End the run named after how the promotion stands: Completed when applied, else RollingOut, Rejected, PendingApproval, Superseded."""
     if outcome.status is PromotionStatus.APPLIED:
         return outcome
     name = outcome.status.replace("_", " ").title().replace(" ", "")

@@ -4,10 +4,12 @@ from uuid import UUID
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
 
-from aiinfra_core import promoting
+from aiinfra_core import promoting, rolling_back
 from aiinfra_core.approving import waiting
 from aiinfra_core.domain.promotion import Decision, Promotion, PromotionRequest
+from aiinfra_core.domain.rollout import RollbackRequest
 from aiinfra_core.embedded.defaults import current_settings
 from aiinfra_core.settings import environment_named
 from tasks.retries import retry_when_transient
@@ -24,6 +26,13 @@ def check_environments(names: tuple[str, ...]) -> list[str]:
 def request_promotion(request: PromotionRequest) -> UUID:
     """Record that somebody asks for a promotion; the same request gives the same promotion."""
     return promoting.request_promotion(current_settings(), request)
+
+
+@task(**retry_when_transient, cache_policy=NO_CACHE)
+def request_rollback(request: RollbackRequest) -> UUID:
+    """End the rollout that is open, or record that somebody asks to go back; without an id of its own a run asks once, however often tried."""
+    own = request.request_id or f"rollback-run:{flow_run.get_id()}"
+    return rolling_back.request_rollback(current_settings(), request.model_copy(update={"request_id": own}))
 
 
 @task(**retry_when_transient, cache_policy=NO_CACHE)

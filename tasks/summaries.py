@@ -18,8 +18,10 @@ from aiinfra_core.audit_log.checking.check import History
 from aiinfra_core.domain.artifact import Artifact, Evaluation
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus, awaited
 from aiinfra_core.domain.reproduction import Reproduction
+from aiinfra_core.domain.rollout import WHOLE
 from aiinfra_core.domain.training import TrainingJob
 from aiinfra_core.embedded.defaults import current_settings
+from aiinfra_core.rolling_out import Looked
 from aiinfra_core.verifying import Step
 
 
@@ -136,6 +138,23 @@ def summarise_verification(history: History, steps: Sequence[Step]) -> None:
     findings = [{"check": finding.place, "passed": False, "detail": finding.problem} for finding in history.findings]
     if rows := checks + findings:
         create_table_artifact(rows, key="verification-checks", description="What was checked")
+
+
+@task(cache_policy=NO_CACHE)
+def summarise_looks(looked: Sequence[Looked]) -> None:
+    """Show what each look at a rollout said, or why there was none."""
+    rows = [
+        {
+            "rollout": f"{one.rollout.model} in {one.rollout.environment}",
+            "status": one.rollout.status,
+            "challenger's traffic": f"{100 * one.rollout.weight / WHOLE:g} %",
+            "verdict": one.look.verdict if one.look else "none",
+            "reason": one.look.reason if one.look else one.problem or "somebody else looked",
+        }
+        for one in looked
+    ]
+    if rows:
+        create_table_artifact(rows, key="rollouts", description="What the rollouts that were looked at look like")
 
 
 def _how_to_approve(key: str, promotion: Promotion, artifact: Artifact) -> None:

@@ -100,6 +100,16 @@ COMMANDS = {
         Without --metric it is judged on its newest measured evaluation.""",
         ("aiinfra promote rain --to staging", "aiinfra promote rain:1 --to prod --metric quality=0.9"),
     ),
+    "rollback": Command(
+        "rolling_back:rollback",
+        """Go back to the version that was current before, in one step; it is verified first, signed and recorded like every promotion.
+
+        Where a rollout is open it is ended, and the champion has all traffic again.""",
+        (
+            "aiinfra rollback rain --env prod --reason 'it answers with the rain of yesterday'",
+            "aiinfra rollback rain --env prod --to 2 --reason 'version 3 and 4 lost the coast'",
+        ),
+    ),
     "pending": Command("approving:pending", "List the promotions that wait for people.", ("aiinfra pending",)),
     "approve": Command(
         "approving:approve",
@@ -114,6 +124,9 @@ COMMANDS = {
         ),
     ),
     "approvals": Command("approving:approvals", "Look at who agreed to a promotion, and take an approval of yours back."),
+    "rollout": Command(
+        "rollouts:rollout", "Look at rollouts, plan them, and say what is to be done with one: pause, resume, advance, abort."
+    ),
     "policy": Command("policies:policy", "Check and try policies, explain what they say, and simulate what another one would have said."),
     "models": Command("models:models", "Look at registered models."),
     "scan": Command(
@@ -154,6 +167,16 @@ COMMANDS = {
         (
             "aiinfra import --from-go-service https://ai-infra.example:8061 --dry-run",
             "aiinfra import --from-go-service https://ai-infra.example:8061 --strict",
+        ),
+    ),
+    "pull": Command(
+        "pulling:pull",
+        """Take what is current for a model in an environment to this machine, with the signed routing that names it.
+
+        Signatures, environment, freshness and bytes are verified first; the directory appears whole or not at all.""",
+        (
+            "aiinfra pull rain@prod --out rain-now",
+            "aiinfra pull rain@prod --out rain-now --server https://registry.example --trust-root trust/1.root.json",
         ),
     ),
     "prune": Command(

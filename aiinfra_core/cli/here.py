@@ -9,24 +9,38 @@ from aiinfra_core import approving, artifact_store, awaiting, checksums, databas
 from aiinfra_core.approving.statements import Vouched
 from aiinfra_core.artifact_store import streams
 from aiinfra_core.cli.output import working
-from aiinfra_core.cli.registry import Agreed, Known, Listed, Registration, TakenBack, Wanted
+from aiinfra_core.cli.registry import Agreed, Known, Listed, Ordered, Registration, TakenBack, Wanted, WantedBack
 from aiinfra_core.cli.typed import checked, person, reference
 from aiinfra_core.domain.approval import THIS_MACHINE
 from aiinfra_core.domain.artifact import RegistrationRequest
 from aiinfra_core.domain.promotion import PromotionRequest
+from aiinfra_core.domain.rollout import Action, RollbackRequest
 from aiinfra_core.domain.training import JobStatus, Lease, TrainingJob, TrainingSpec
 from aiinfra_core.errors import BadInput
 from aiinfra_core.policy import files, gate
 from aiinfra_core.promoting import promote
 from aiinfra_core.registering import register, registration_of
-from aiinfra_core.registry import artifacts, cards, evaluations, imports, leases, promotions, reproductions, scans, tombstones
+from aiinfra_core.registry import (
+    artifacts,
+    cards,
+    evaluations,
+    imports,
+    leases,
+    promotions,
+    reproductions,
+    rollout_views,
+    scans,
+    tombstones,
+)
 from aiinfra_core.registry import jobs as recorded_jobs
-from aiinfra_core.settings import Settings
+from aiinfra_core.rolling_back import roll_back
+from aiinfra_core.settings import Settings, environment_named
 from aiinfra_core.verifying import verify_model
 from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.executing import SentJobDetails, sent_job_details
 from aiinfra_core.wire.reading import SentCheck, SentReport, SentReproduction
 from aiinfra_core.wire.records import SentArtifact, SentJob, SentPromotion, sent_artifact, sent_card, sent_job, sent_promotion
+from aiinfra_core.wire.rollouts import SentRollout, SentRolloutDetails
 from aiinfra_core.wire.scans import SentScan, sent_scan
 
 
@@ -89,8 +103,15 @@ class Here:
             judged_on=wanted.judged_on,
             requested_by=person(wanted.requested_by),
             request_id=wanted.request_id,
+            rollout=wanted.rollout,
+            overrides=wanted.overrides,
         )
         return sent_promotion(promote(self._settings, request))
+
+    def roll_back(self, wanted: WantedBack) -> SentPromotion:
+        """Go back to what was current before."""
+        request = checked(RollbackRequest, **wanted.model_dump() | {"requested_by": person(wanted.requested_by)})
+        return sent_promotion(roll_back(self._settings, request))
 
     def pending(self, limit: int) -> Sequence[SentPromotion]:
         """Return the promotions that wait for people, newest first."""
@@ -125,6 +146,38 @@ class Here:
         from aiinfra_core.http_api import approval_page  # templates take a while to import, and only this needs them
 
         return approval_page.page(*awaiting.story_of(self._settings, promotion_id), self._settings.public_url)
+
+    def rollouts(self, environment: str | None, model: str | None, only_open: bool, limit: int) -> Sequence[SentRollout]:
+        """Return rollouts, newest first."""
+        place = environment_named(self._settings, environment) if environment else None
+        with database.autocommit(self._settings) as connection:
+            return rollout_views.newest(connection, environment=place, model=model, only_open=only_open, limit=limit)
+
+    def rollout(self, rollout_id: UUID) -> SentRolloutDetails:
+        """Return one rollout with its orders and looks."""
+        with database.snapshot(self._settings) as tx:
+            return rollout_views.details(tx, rollout_id)
+
+    def order_rollout(self, ordered: Ordered) -> SentRollout:
+        """Order it in the name of whoever types."""
+        from aiinfra_core import rolling_out  # only orders need it
+
+        rolling_out.order(
+            self._settings,
+            ordered.rollout,
+            Action(ordered.action),
+            reason=ordered.reason,
+            ordered_by=person(ordered.ordered_by),
+            request_id=ordered.request_id,
+        )
+        with database.autocommit(self._settings) as connection:
+            return rollout_views.get(connection, ordered.rollout)
+
+    def rollout_page(self, rollout_id: UUID) -> str:
+        """Return the page that shows a rollout with the plot of its evidence."""
+        from aiinfra_core.http_api import rollout_page  # as above
+
+        return rollout_page.page(self.rollout(rollout_id), self.now(), self._settings.public_url)
 
     def artifact(self, reference_typed: str) -> SentArtifact:
         """Return one version."""

@@ -12,6 +12,7 @@ from aiinfra_core.cli.registry import Known, Listed, Server, registry_at
 from aiinfra_core.cli.typed import Reference
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.evaluation import EvaluationSource, source_in_words, source_of
+from aiinfra_core.domain.promotion import PromotionStatus
 from aiinfra_core.errors import BadInput
 from aiinfra_core.wire.records import SentCard, SentPromotion
 
@@ -53,6 +54,8 @@ def show(artifact: Reference, /, *, server: Server = None, as_json: AsJson = Fal
     _say_promotions(known.promotions)
     current = ", ".join(f"{place.environment} (sequence {place.sequence})" for place in known.current_in)
     say(f"Current in: {current or 'no environment'}")
+    if earning := next((one for one in known.promotions if one.status == PromotionStatus.ROLLING_OUT), None):
+        return say_next(f"aiinfra rollout show {earning.model}@{earning.environment}")
     return say_next(f"aiinfra verify {known.artifact.model}:{known.artifact.version}")
 
 

@@ -78,6 +78,7 @@ def _effective(one: Policy) -> dict[str, Any]:
         "digest": one.digest(),
         "rules": [rule.id for rule in one.rules],
         "approvals": one.conditions.approvals,
+        "rollbackApprovals": one.asks_for(rollback=True).approvals,
         "approverIsNot": list(one.conditions.approver_is_not),
         "requesterIsNot": list(one.requester_is_not),
         "parameters": one.parameters,

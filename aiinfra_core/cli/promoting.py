@@ -6,14 +6,16 @@ from cyclopts import Parameter
 
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, note, say, say_fields, say_json, say_next, score, working
+from aiinfra_core.cli.promotion_typed import NOTHING, WayOptions
 from aiinfra_core.cli.registry import Registry, Server, Wanted, registry_at
-from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, digest, values
+from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, checked, digest, values
 from aiinfra_core.domain.promotion import REFUSED, PromotionStatus
 from aiinfra_core.wire.records import SentPromotion
 
 _ENDED_WITH_A_NO = (*REFUSED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK)
 _WORDS: dict[str, str] = {
     PromotionStatus.APPLIED: "is current in",
+    PromotionStatus.ROLLING_OUT: "earns its traffic step by step in",
     PromotionStatus.PENDING_APPROVAL: "waits for approval for",
     PromotionStatus.REJECTED: "was refused for",
     PromotionStatus.QUARANTINED: "was refused and is to be quarantined; it was asked for",
@@ -24,6 +26,7 @@ _WORDS: dict[str, str] = {
 def promote(
     artifact: Reference,
     /,
+    way: WayOptions = NOTHING,
     *,
     to: Annotated[str, Parameter(help="The environment, such as staging or prod.")],
     metric: Annotated[Pairs, Parameter(help="A claimed score, judged instead of what was measured.")] = None,
@@ -42,8 +45,9 @@ def promote(
         "environment": to,
         "evaluation": claimed,
         "judged_on": digest("--evaluation", evaluation, "a recorded evaluation"),
+        **way.asked(),
     }
-    wanted = Wanted(**about, requested_by=requested_by, request_id=request_id)
+    wanted = checked(Wanted, **about, requested_by=requested_by, request_id=request_id)
     with registry_at(server) as registry:
         begun = registry.now()
         with working(f"Promoting {artifact} to {to}"):
@@ -84,6 +88,9 @@ def _say(registry: Registry, promotion: SentPromotion, *, here: bool) -> None:
     if promotion.status == PromotionStatus.PENDING_APPROVAL:
         say("Somebody else has to agree; whoever does so last carries it on.")
         say_next(f"aiinfra approve {promotion.id}")
+    if promotion.status == PromotionStatus.ROLLING_OUT:
+        say("What was current stays so until the evidence is there; each look is done by: aiinfra rollout run")
+        say_next(f"aiinfra rollout show {promotion.model}@{promotion.environment}")
     if promotion.status == PromotionStatus.APPLIED:
         say_next(_after(registry, name, promotion))
     if promotion.status in REFUSED and exit_code_of(promotion) is ExitCode.REFUSED:
@@ -95,6 +102,7 @@ def _facts(promotion: SentPromotion) -> dict[str, Any]:
     return {
         "reason": promotion.reason or (decision.reason if decision else None),
         **(_waits(promotion) if promotion.status == PromotionStatus.PENDING_APPROVAL else {}),
+        "traffic": _steps(promotion),
         "judged on": score(promotion.evaluation),
         "evaluation": promotion.evaluation_kind,
         "policy": f"{decision.policy_id or 'none named'} ({decision.source})" if decision else None,
@@ -102,6 +110,11 @@ def _facts(promotion: SentPromotion) -> dict[str, Any]:
         "signer": promotion.signer_id,
         "promotion": promotion.id,
     }
+
+
+def _steps(promotion: SentPromotion) -> str | None:
+    steps = promotion.rollout
+    return " → ".join(f"{weight:g} %" for weight in steps.weights) + f" by {steps.unit}" if steps else None
 
 
 def _waits(promotion: SentPromotion) -> dict[str, str | None]:

@@ -14,11 +14,13 @@ from cyclopts import Parameter
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import Pointer
 from aiinfra_core.domain.record import Record
+from aiinfra_core.domain.rollout import RolloutSpec
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.executing import SentJobDetails
 from aiinfra_core.wire.reading import SentReport, SentReproduction
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
+from aiinfra_core.wire.rollouts import SentRollout, SentRolloutDetails
 from aiinfra_core.wire.scans import SentScan
 
 PATIENCE_SECONDS = 15.0
@@ -57,6 +59,19 @@ class Wanted(Record):
     environment: str
     evaluation: dict[str, Any] | None
     judged_on: str | None
+    requested_by: str | None
+    request_id: str | None
+    rollout: RolloutSpec | None = None
+    overrides: UUID | None = None
+
+
+class WantedBack(Record):
+    """A rollback that is wanted, as it was typed."""
+
+    model: str
+    environment: str
+    to: int | None
+    reason: str
     requested_by: str | None
     request_id: str | None
 
@@ -103,6 +118,16 @@ class TakenBack(Record):
     envelope: bytes | None
 
 
+class Ordered(Record):
+    """What is to be done with a rollout, as it was typed."""
+
+    rollout: UUID
+    action: str
+    reason: str
+    ordered_by: str | None
+    request_id: str | None
+
+
 class Registry(Protocol):
     """What the commands need of a registry; references are as people type them."""
 
@@ -132,6 +157,9 @@ class Registry(Protocol):
     def promote(self, wanted: Wanted) -> SentPromotion:
         """Return how a promotion ended; one that could not be judged is rejected as `unavailable:PART`."""
 
+    def roll_back(self, wanted: WantedBack) -> SentPromotion:
+        """Return the promotion that goes back, or the one that was sent back where a rollout was open."""
+
     def pending(self, limit: int) -> Sequence[SentPromotion]:
         """Return the promotions that wait for people, newest first."""
 
@@ -146,6 +174,18 @@ class Registry(Protocol):
 
     def approval_page(self, promotion_id: UUID) -> str:
         """Return the page that shows an approver what they would agree to."""
+
+    def rollouts(self, environment: str | None, model: str | None, only_open: bool, limit: int) -> Sequence[SentRollout]:
+        """Return rollouts, newest first."""
+
+    def rollout(self, rollout_id: UUID) -> SentRolloutDetails:
+        """Return one rollout with its orders and looks; of very many looks some, evenly chosen."""
+
+    def order_rollout(self, ordered: Ordered) -> SentRollout:
+        """Return a rollout as it stands after it was done with it as somebody ordered."""
+
+    def rollout_page(self, rollout_id: UUID) -> str:
+        """Return the page that shows a rollout with the plot of its evidence."""
 
     def artifact(self, reference: str) -> SentArtifact:
         """Return one version."""

@@ -17,10 +17,11 @@ from aiinfra_core.embedded.defaults import current_settings
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.keys import loaded_signer
 from aiinfra_core.migrate import pending
-from aiinfra_core.registry import artifacts, promotions
+from aiinfra_core.registry import artifacts, promotions, rollout_views
+from aiinfra_core.rollout_shown import words
 from aiinfra_core.settings import Settings
 
-_MOST_PENDING = 50
+_MOST_PENDING, _MOST_ROLLOUTS = 50, 50
 
 
 def status(*, as_json: AsJson = False) -> ExitCode:
@@ -39,6 +40,7 @@ def status(*, as_json: AsJson = False) -> ExitCode:
         "gates": duties.of_environments(settings),
         "current": [],
         "pending": [],
+        "rollouts": [],
         "eventsWaiting": None,
     }
     problem = _look_inside(settings, report)
@@ -75,6 +77,9 @@ def _recorded(settings: Settings) -> dict[str, Any]:
             "pending": duties.of_waiting(
                 [(one, artifacts.get(tx, one.artifact_id).version) for one in promotions.waiting(tx, _MOST_PENDING)]
             ),
+            "rollouts": [
+                one.model_dump(mode="json", by_alias=True) for one in rollout_views.newest(tx, only_open=True, limit=_MOST_ROLLOUTS)
+            ],
             "eventsWaiting": waiting(tx),
         }
 
@@ -114,12 +119,21 @@ def _say(report: dict[str, Any]) -> None:
     if report["current"]:
         rows = [(one["environment"], f"{one['model']}:{one['version']}", one["sequence"], one["updatedAt"]) for one in report["current"]]
         say_table(("  CURRENT IN", "VERSION", "SEQUENCE", "SINCE"), [(f"  {place}", *rest) for place, *rest in rows])
+    _say_rollouts(report["rollouts"])
     duties.say_duties(report["gates"])
     if step := _next_step(inside):
         say_next(step)
     elif inside["reachable"] and not report["current"]:
         say("Nothing is current in any environment.")
     duties.say_waiting(report["pending"])
+
+
+def _say_rollouts(rows: list[dict[str, Any]]) -> None:
+    if rows:
+        about = [(f"{one['model']}:{one['challengerVersion']}", f"{one['model']}:{one['championVersion']}") for one in rows]
+        told = [(one["environment"], words.share(one["weight"]), one["status"], one["looks"], one["id"]) for one in rows]
+        shown = [(f"  {new}", old, *rest) for (new, old), rest in zip(about, told, strict=True)]
+        say_table(("  ROLLED OUT", "OVER", "IN", "WEIGHT", "STATUS", "LOOKS", "ID"), shown)
 
 
 def _level(inside: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from itertools import islice
 from uuid import UUID
 
 from aiinfra_core.cli.output import working
-from aiinfra_core.cli.registry import Agreed, Known, Listed, Registration, TakenBack, Wanted
+from aiinfra_core.cli.registry import Agreed, Known, Listed, Ordered, Registration, TakenBack, Wanted, WantedBack
 from aiinfra_core.cli.typed import checked
 from aiinfra_core.client import Client, PromotionUnavailable
 from aiinfra_core.domain.artifact import Evaluation
@@ -18,6 +18,7 @@ from aiinfra_core.wire.asking import AskedRegistration
 from aiinfra_core.wire.executing import SentJobDetails
 from aiinfra_core.wire.reading import SentReport
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
+from aiinfra_core.wire.rollouts import SentRollout, SentRolloutDetails
 from aiinfra_core.wire.scans import SentScan
 
 _TICK = timedelta(microseconds=1)
@@ -97,7 +98,16 @@ class There:
                 requested_by=wanted.requested_by,
                 request_id=wanted.request_id,
                 expected_sequence=seen,
+                rollout=wanted.rollout,
+                overrides=wanted.overrides,
             )
+        except PromotionUnavailable as error:
+            return error.promotion
+
+    def roll_back(self, wanted: WantedBack) -> SentPromotion:
+        """Ask for a rollback."""
+        try:
+            return self._client.roll_back(**wanted.model_dump())
         except PromotionUnavailable as error:
             return error.promotion
 
@@ -124,6 +134,24 @@ class There:
     def approval_page(self, promotion_id: UUID) -> str:
         """Return the page that shows an approver what they would agree to."""
         return self._client.promotion_page(promotion_id)
+
+    def rollouts(self, environment: str | None, model: str | None, only_open: bool, limit: int) -> Sequence[SentRollout]:
+        """Return rollouts, newest first."""
+        asked = self._client.rollouts(environment=environment, model=model, only_open=only_open, page_size=min(limit, _PAGE))
+        return list(islice(asked, limit))
+
+    def rollout(self, rollout_id: UUID) -> SentRolloutDetails:
+        """Return one rollout with its orders and looks."""
+        return self._client.rollout(rollout_id)
+
+    def order_rollout(self, ordered: Ordered) -> SentRollout:
+        """Order it in the name of who asks."""
+        _refuse_person("--ordered-by", ordered.ordered_by)
+        return self._client.order_rollout(ordered.rollout, ordered.action, reason=ordered.reason, request_id=ordered.request_id)
+
+    def rollout_page(self, rollout_id: UUID) -> str:
+        """Return the page that shows a rollout with the plot of its evidence."""
+        return self._client.rollout_page(rollout_id)
 
     def artifact(self, reference: str) -> SentArtifact:
         """Return one version; what an environment is called, the service knows."""

@@ -11,7 +11,7 @@ It knows no database, no Prefect and no settings, and is quick to import. What i
     failures     why there was no answer, in words
     answers      what an answer means
     calls        reads, writes under a request id, lists in pages
-    reading, writing, approving, executing    what can be asked, a room for each kind
+    reading, writing, approving, rolling_out, executing    what can be asked, a room for each kind
 """
 
 import os
@@ -25,6 +25,7 @@ from aiinfra_core.client.connection import Connection, Patience
 from aiinfra_core.client.credentials import proof_headers, tls_context
 from aiinfra_core.client.executing import Executing, Lease
 from aiinfra_core.client.reading import Reading
+from aiinfra_core.client.rolling_out import RollingOut
 from aiinfra_core.client.writing import Writing
 from aiinfra_core.errors import Misconfigured
 
@@ -33,7 +34,7 @@ _VARIABLES = ("SERVER", "TOKEN", "DEBUG_TOKEN", "CLIENT_CERT", "CLIENT_KEY", "CA
 __all__ = ["Client", "Lease", "PromotionUnavailable"]
 
 
-class Client(Writing, Reading, Approving, Executing):
+class Client(Writing, Reading, Approving, RollingOut, Executing):
     """The service at an address, as somebody; threads may share it. Close it, or use it as a context manager.
 
     Every call may raise, beside what it names itself:

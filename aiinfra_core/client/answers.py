@@ -86,6 +86,19 @@ def refuse_problem(answer: Answer, url: str) -> None:
         raise error_of(answer, url)
 
 
+def page_of_html(answer: Answer, url: str) -> str:
+    """Return a page that was answered.
+
+    Raises:
+        AiInfraError: what the service told about; see `error_of`.
+        Unavailable: naming `service`; the answer is no page.
+    """
+    refuse_problem(answer, url)
+    if not answer.headers.get("content-type", "").startswith("text/html"):
+        raise not_ours(url, "it is no page of HTML")
+    return answer.body.decode(errors="replace")
+
+
 def error_of(answer: Answer, url: str) -> AiInfraError:
     """Return the error that an answer tells about; what is no answer of this API is Unavailable, naming `service`."""
     problem = problem_in(answer)

@@ -3,7 +3,7 @@
 import base64
 from uuid import UUID
 
-from aiinfra_core.client.answers import not_ours, refuse_problem
+from aiinfra_core.client.answers import page_of_html
 from aiinfra_core.client.calls import BELOW, Calls, checked, new_key, segment
 from aiinfra_core.client.connection import Question
 from aiinfra_core.wire.approvals import AskedApproval, AskedWithdrawal, SentAgreement, SentApprovals
@@ -68,10 +68,7 @@ class Approving(Calls):
     def promotion_page(self, promotion_id: UUID | str) -> str:
         """Return the HTML page that shows an approver what they would agree to."""
         answer = self._connection.ask(Question("GET", f"{BELOW}/promotions/{segment(promotion_id)}/page"))
-        refuse_problem(answer, self._connection.url)
-        if not answer.headers.get("content-type", "").startswith("text/html"):
-            raise not_ours(self._connection.url, "it is no page of HTML")
-        return answer.body.decode(errors="replace")
+        return page_of_html(answer, self._connection.url)
 
 
 def _approvals(promotion_id: UUID | str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from aiinfra_core.client.answers import read
+from aiinfra_core.client.answers import read, refuse_problem
 from aiinfra_core.client.calls import BELOW, Calls, query, segment
 from aiinfra_core.client.connection import Question
 from aiinfra_core.wire.reading import (
@@ -115,6 +115,18 @@ class Reading(Calls):
     def current(self, environment: str, model: str) -> SentCurrent:
         """Return what is current for a model in an environment, with its signed manifest."""
         return self._read(SentCurrent, f"{BELOW}/environments/{segment(environment)}/models/{segment(model)}")
+
+    def routing(self, environment: str, model: str, *, known: str | None = None) -> tuple[bytes, str] | None:
+        """Return the signed routing of a model in an environment and its `ETag`; None where it is still the one whose `ETag` is known.
+
+        The bytes are believed after `evidence.routing.check`, which `aiinfra_core.serving` does.
+        """
+        path = f"{BELOW}/environments/{segment(environment)}/models/{segment(model)}/routing"
+        answer = self._connection.ask(Question("GET", path, headers={} if known is None else {"If-None-Match": known}))
+        if answer.status == 304 and known is not None:
+            return None
+        refuse_problem(answer, self._connection.url)
+        return answer.body, answer.headers.get("etag", "")
 
     def promotions(
         self,

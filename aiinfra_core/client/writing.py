@@ -9,9 +9,10 @@ from uuid import UUID
 from aiinfra_core.client.calls import BELOW, Calls, checked, new_key, query, segment
 from aiinfra_core.client.reading import card_path
 from aiinfra_core.domain.card import CardText
+from aiinfra_core.domain.rollout import RolloutSpec
 from aiinfra_core.domain.training import JobStatus, TrainingSpec
 from aiinfra_core.errors import BadInput, Unavailable
-from aiinfra_core.wire.asking import AskedPromotion, AskedRegistration, AskedTraining
+from aiinfra_core.wire.asking import AskedPromotion, AskedRegistration, AskedRollback, AskedTraining
 from aiinfra_core.wire.executing import SentJobDetails
 from aiinfra_core.wire.records import SentArtifact, SentCard, SentJob, SentPromotion
 
@@ -152,6 +153,8 @@ class Writing(Calls):
         requested_by: str | None = None,
         expected_sequence: int | None = None,
         request_id: str | None = None,
+        rollout: RolloutSpec | None = None,
+        overrides: UUID | None = None,
     ) -> SentPromotion:
         """Ask for a promotion and return how it ended; a no is returned too, with its `status` and `reason`.
 
@@ -164,16 +167,48 @@ class Writing(Calls):
             expected_sequence: the sequence of what you saw to be current there, 0 for nothing; if it has changed, nothing is done.
                 The promotion is then named after what is asked and what was seen, so that asking again gives the same answer.
             request_id: your name for this request; without it and without `expected_sequence` each call is a new request.
+            rollout: how it is to earn its traffic; without it, the environment's own way, or all at once.
+            overrides: the rollout that sent these bytes back, where they are to be tried again.
 
         Raises:
             Outdated: what is current is not what you saw.
+            Conflict: a rollout is open there.
             PromotionUnavailable: a part the judgement needs was missing; the refusal is recorded, and the same call asks anew.
         """
         about = {"artifact_id": artifact_id, "environment": environment, "evaluation": evaluation, "judged_on": judged_on}
-        asked = checked(AskedPromotion, **about, requested_by=requested_by)
+        asked = checked(AskedPromotion, **about, requested_by=requested_by, rollout=rollout, overrides=overrides)
         key = new_key() if request_id is None and expected_sequence is None else request_id
         seen = {} if expected_sequence is None else {"If-Match": f'"{expected_sequence}"'}
         return self._write(SentPromotion, f"{BELOW}/promote", asked, key=key, headers=seen, takes_long=True)
+
+    def roll_back(
+        self,
+        model: str,
+        environment: str,
+        *,
+        reason: str,
+        to: int | None = None,
+        requested_by: str | None = None,
+        request_id: str | None = None,
+    ) -> SentPromotion:
+        """Go back to what was current before, or end the rollout that is open, and return the promotion that did so or was sent back.
+
+        Args:
+            model: its name.
+            environment: where.
+            reason: why; it is signed and kept.
+            to: the version to go back to; without one, the one that was current before.
+            requested_by: who asks, where an administrator asks for somebody else.
+            request_id: your name for this request; without it each call is a new one.
+
+        Raises:
+            NotFound: nothing is current there, or nothing was before.
+            Conflict: the rollout ended by itself at this moment; look, and ask again.
+            PromotionUnavailable: a part the judgement needs was missing; the refusal is recorded, and the same call asks anew.
+        """
+        about = {"model": model, "environment": environment, "to": to, "reason": reason}
+        asked = checked(AskedRollback, **about, requested_by=requested_by)
+        return self._write(SentPromotion, f"{BELOW}/rollback", asked, key=request_id or new_key(), takes_long=True)
 
     def write_card(
         self,

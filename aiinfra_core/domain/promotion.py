@@ -182,6 +182,15 @@ def awaited(promotion: Promotion) -> str:
     return f"{needed} until {promotion.pending_until:%Y-%m-%d %H:%M} UTC" if promotion.pending_until else needed
 
 
+def standing(promotion: Promotion) -> str | None:
+    """Return why a promotion ended as it did; of one that goes on what it still needs, and where to look at it."""
+    if promotion.status is PromotionStatus.PENDING_APPROVAL:
+        return f"it needs {awaited(promotion)}; look at it with: aiinfra approve {promotion.id}"
+    if promotion.status is PromotionStatus.ROLLING_OUT:
+        return f"it earns its traffic; look at it with: aiinfra rollout show {promotion.model}@{promotion.environment}"
+    return promotion.reason
+
+
 class Pointer(Record):
     """What is current for a model in an environment; `sequence` rises by one with each change of that.
 

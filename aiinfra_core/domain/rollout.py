@@ -47,17 +47,17 @@ class SourceKind(StrEnum):
 
 
 class Query(Record):
-    """How Prometheus or a database is asked for one signal; what stands in braces is filled in, see `docs/rollouts.md`.
+    """How Prometheus or a database is asked for one signal; what stands in braces is filled in, see `docs/signals.md`.
 
     For Prometheus `units` and `bad` select counters, for latency `buckets` those of a histogram; for SQL `statement` returns a row per arm
     (`arm`, `units`, `bad`), counted since the step began.
     """
 
-    kind: SourceKind
-    units: str | None = Field(default=None, max_length=2000)
-    bad: str | None = Field(default=None, max_length=2000)
-    buckets: str | None = Field(default=None, max_length=2000)
-    statement: str | None = Field(default=None, max_length=8000)
+    kind: SourceKind = Field(description="Who is asked.")
+    units: str | None = Field(default=None, max_length=2000, description="PromQL of a counter of units.")
+    bad: str | None = Field(default=None, max_length=2000, description="PromQL of a counter of bad units.")
+    buckets: str | None = Field(default=None, max_length=2000, description="PromQL of the buckets of a histogram of latencies.")
+    statement: str | None = Field(default=None, max_length=8000, description="SQL that returns a row for each arm.")
 
 
 class SignalSpec(Record):
@@ -65,17 +65,20 @@ class SignalSpec(Record):
 
     `alpha` bounds how often it sends a challenger back that is no worse than `margin` times the champion. `source` is `observations`, or
     the name of a query of the operator's, which `query` then holds. A latency is bad above the champion's `quantile`, frozen when enough
-    of the champion was seen, or above `seconds`.
+    of the champion was seen, or above `seconds`. Where it does not `advances`, it only sends back: nothing has to be proven in it.
     """
 
-    name: Name
-    kind: SignalKind
-    alpha: float = Field(gt=0, le=0.1, allow_inf_nan=False)
-    margin: float | None = Field(default=None, ge=1, le=5, allow_inf_nan=False)
-    source: Name = "observations"
-    query: Query | None = None
-    quantile: float = Field(default=0.95, ge=0.5, le=0.999, allow_inf_nan=False)
-    seconds: float | None = Field(default=None, gt=0, le=3600, allow_inf_nan=False)
+    name: Name = Field(description="What it is called in this rollout.")
+    kind: SignalKind = Field(description="What makes a unit a bad one.")
+    alpha: float = Field(gt=0, le=0.1, allow_inf_nan=False, description="How often, at most, a challenger that is good enough goes back.")
+    margin: float | None = Field(default=None, ge=1, le=5, allow_inf_nan=False, description="Its own margin; without it, the rollout's.")
+    source: Name = Field(default="observations", description="What serving processes report, or a query the operator named.")
+    query: Query | None = Field(default=None, description="The operator's query, filled in for its name; nobody else may send one.")
+    quantile: float = Field(
+        default=0.95, ge=0.5, le=0.999, allow_inf_nan=False, description="Above this quantile of the champion's a latency is bad."
+    )
+    seconds: float | None = Field(default=None, gt=0, le=3600, allow_inf_nan=False, description="Above this a latency is bad, instead.")
+    advances: StrictBool = Field(default=True, description="Whether it takes evidence in it to go on; else it only sends back.")
 
 
 class Inconclusive(StrEnum):
@@ -101,19 +104,25 @@ class RolloutSpec(Record):
     at once.
     """
 
-    weights: Annotated[tuple[float, ...], Field(min_length=1, max_length=20)] = (5, 25, 50, 100)
-    bake_minutes: float = Field(default=10, ge=0, le=10_080, allow_inf_nan=False)
-    deadline_hours: float = Field(default=24, gt=0, le=2160, allow_inf_nan=False)
-    unit: Unit = Unit.REQUEST
-    salt: str | None = Field(default=None, min_length=8, max_length=64, pattern=r"^[\x21-\x7e]+$")
-    signals: Annotated[tuple[SignalSpec, ...], Field(min_length=1, max_length=8)] = _DEFAULT_SIGNALS
-    margin: float = Field(default=1.25, ge=1, le=5, allow_inf_nan=False)
-    advance_alpha: float = Field(default=0.01, gt=0, le=0.1, allow_inf_nan=False)
-    kill_share: float = Field(default=0.5, gt=0, le=1, allow_inf_nan=False)
-    kill_units: int = Field(default=20, ge=5, le=1_000_000)
-    when_inconclusive: Inconclusive = Inconclusive.RETURN
-    look_seconds: float = Field(default=60, ge=1, le=3600, allow_inf_nan=False)
-    silent_minutes: float = Field(default=15, gt=0, le=1440, allow_inf_nan=False)
+    weights: Annotated[tuple[float, ...], Field(min_length=1, max_length=20)] = Field(
+        default=(5, 25, 50, 100), description="The challenger's share in each step, in per cent, rising to 100."
+    )
+    bake_minutes: float = Field(default=10, ge=0, le=10_080, allow_inf_nan=False, description="A step takes so long at least.")
+    deadline_hours: float = Field(default=24, gt=0, le=2160, allow_inf_nan=False, description="All steps take so long at most.")
+    unit: Unit = Field(default=Unit.REQUEST, description="What is sent to one arm as a whole, and counted once.")
+    salt: str | None = Field(
+        default=None, min_length=8, max_length=64, pattern=r"^[\x21-\x7e]+$", description="What spreads units; without it, a random one."
+    )
+    signals: Annotated[tuple[SignalSpec, ...], Field(min_length=1, max_length=8)] = Field(
+        default=_DEFAULT_SIGNALS, description="What it is judged by."
+    )
+    margin: float = Field(default=1.25, ge=1, le=5, allow_inf_nan=False, description="How many times worse it may be than the champion.")
+    advance_alpha: float = Field(default=0.01, gt=0, le=0.1, allow_inf_nan=False, description="How often, at most, a bad one goes on.")
+    kill_share: float = Field(default=0.5, gt=0, le=1, allow_inf_nan=False, description="With such a share of failed units it goes back.")
+    kill_units: int = Field(default=20, ge=5, le=1_000_000, description="Of at least so many units, at once.")
+    when_inconclusive: Inconclusive = Field(default=Inconclusive.RETURN, description="What becomes of it at its deadline.")
+    look_seconds: float = Field(default=60, ge=1, le=3600, allow_inf_nan=False, description="How often it is looked at.")
+    silent_minutes: float = Field(default=15, gt=0, le=1440, allow_inf_nan=False, description="How long a signal may say nothing usable.")
 
     @model_validator(mode="after")
     def _steps_rise_to_all(self) -> "RolloutSpec":
@@ -131,6 +140,8 @@ class RolloutSpec(Record):
             raise ValueError("two signals have the same name")
         if any((signal.source == SourceKind.OBSERVATIONS) != (signal.query is None) for signal in self.signals if signal.query):
             raise ValueError("a signal from observations has no query")
+        if not any(signal.advances for signal in self.signals):
+            raise ValueError("one signal at least has to advance the rollout; without evidence nothing does")
         return self
 
     @property
@@ -240,10 +251,14 @@ class Reading(Record):
 class Judged(Record):
     """What the judge made of one signal: natural logarithms of its two e-values, and what each has to reach.
 
-    `ratios` are the logarithms of the likelihood ratios of the mixture, in its order, over all steps; `advance` begins anew in each step.
+    `ratios` are the logarithms of the likelihood ratios of the mixture, in its order, over all steps (of users: in this step, see
+    `docs/canary.md`); `advance` begins anew in each step.
+    `champion` and `challenger` are the counts of this step that are in them: those of the last look at which the signal was usable.
     """
 
     signal: Name
+    champion: Counts | None = None
+    challenger: Counts | None = None
     ratios: tuple[float, ...]
     rollback: float
     rollback_at: float

@@ -7,6 +7,7 @@ from aiinfra_core import canonical_json
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.evidence.confirmation_predicates import Approval, Reproduction, Scan, VouchedApproval, Withdrawal
 from aiinfra_core.evidence.predicates import Predicate
+from aiinfra_core.evidence.rollout_predicates import RolloutOrder
 
 
 def differences(row: Mapping[str, Any], predicate: Predicate) -> list[str]:
@@ -42,6 +43,9 @@ def _columns(predicate: Predicate) -> dict[str, Any]:
         case Reproduction():
             said = {name: getattr(predicate, name) for name in ("artifact_id", "outcome", "reproduced_checksum", "reproduced_by")}
             return said | {"started_at": predicate.started_on, "finished_at": predicate.finished_on}
+        case RolloutOrder():
+            said = {name: getattr(predicate, name) for name in ("rollout_id", "action", "ordered_by")}
+            return said | {"created_at": predicate.ordered_at}
     return {}
 
 
@@ -54,4 +58,6 @@ def _texts(predicate: Predicate) -> dict[str, str]:
             return {"findings": predicate.findings_digest}
         case Reproduction():
             return {"report": predicate.report_digest}
+        case RolloutOrder():
+            return {"reason": predicate.reason_digest}
     return {}

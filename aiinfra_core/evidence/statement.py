@@ -17,6 +17,7 @@ from aiinfra_core.errors import BadInput, EvidenceBroken
 from aiinfra_core.evidence.confirmation_predicates import Approval, Withdrawal
 from aiinfra_core.evidence.dsse import MAX_PAE_BYTES, fits
 from aiinfra_core.evidence.predicates import SHAPES, Predicate, Promotion
+from aiinfra_core.evidence.rollout_predicates import RolloutOrder, Routing
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 
@@ -101,12 +102,12 @@ def parse(payload: bytes) -> Statement:
 
 
 def environment_of(claim: Statement) -> str | None:
-    """Return the environment that a promotion, an approval or a withdrawal is about; others count in every one."""
+    """Return the environment that a promotion, an approval, a withdrawal, a routing or an order is about; others count in every one."""
     match claim.predicate:
         case Promotion(promotion=extension):
             return extension.environment
-        case Approval(environment=environment) | Withdrawal(environment=environment):
-            return environment
+        case Approval() | Withdrawal() | Routing() | RolloutOrder():
+            return claim.predicate.environment
     return None
 
 

@@ -1,6 +1,7 @@
 """What belongs into an export, read out of one consistent state of the database. Nothing is verified here; see `export`.
 
-Which statements these are is in `telling`, the policies and the long values that the log holds by digest in `texts`.
+Which statements these are is in `telling`, the entries of rollouts in `rolled_out`, the policies and the long values that the log holds by
+digest in `texts`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,7 +23,7 @@ from aiinfra_core.evidence import consistency_proof, dsse, log_proof, statement
 from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.entry import leaf
 from aiinfra_core.evidence.predicates import Registration
-from aiinfra_core.exporting import telling, texts
+from aiinfra_core.exporting import rolled_out, telling, texts
 from aiinfra_core.log_tables import audit_checkpoints, audit_events
 from aiinfra_core.registry import artifacts, jobs, promotions, tombstones
 from aiinfra_core.registry.policy_decisions import GateDecision
@@ -135,6 +136,7 @@ def _entries(
     applied = [tx.execute(_APPLIES, {"since": one.applied_at, "digest": one.manifest}).scalar() for one in chain]
     waited = [(one, seq) for one, seq in zip(chain, applied, strict=True) if one.approvals_required is not None]
     found += applied + [tx.execute(_APPROVES, {"applied": seq, "digest": one.manifest}).scalar() for one, seq in waited]
+    found += rolled_out.entries(tx, chain)
     seqs = {seq for seq in found if seq is not None and seq <= head.size}
     if None in found or len(seqs) < len(set(found)):
         return None

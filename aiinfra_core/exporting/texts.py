@@ -16,7 +16,9 @@ from aiinfra_core.tables import STATE_TABLES, policies
 LOCAL = "local"
 # Table -> the columns that verification reads.
 _READ = {
-    "model_promotions": ("decision", "evaluation"),
+    "model_promotions": ("decision", "evaluation", "rollout", "rollback"),
+    "rollouts": ("spec",),
+    "canary_looks": ("readings", "judged", "reason"),
     "policy_decisions": ("decision", "inputs"),
     "evaluations": ("metrics", "spec"),
     "training_jobs": ("dataset_refs",),

@@ -48,6 +48,7 @@ _STATES: dict[PromotionStatus, tuple[str, str, str]] = {
     PromotionStatus.REQUESTED: ("asked for", "wait", "It is being judged."),
     PromotionStatus.PENDING_APPROVAL: ("waits for approval", "wait", ""),
     PromotionStatus.APPROVED: ("approved", "yes", "Everybody agreed who had to; it is being applied."),
+    PromotionStatus.ROLLING_OUT: ("rolling out", "wait", "It earns its traffic step by step, beside what is current."),
     PromotionStatus.APPLIED: ("applied", "yes", ""),
     PromotionStatus.REJECTED: ("refused", "no", ""),
     PromotionStatus.QUARANTINED: ("quarantined", "no", ""),
@@ -124,6 +125,13 @@ def _facts(story: Story) -> Iterator[Fact]:
         yield _fact("manifest signed by", promotion.signer_id)
     replaces = f"{story.champion.name}, at sequence {promotion.sequence_seen}" if story.champion else "nothing: it is the first there"
     yield _fact("replaces", replaces)
+    if promotion.rollback:
+        yield _fact("goes back, because", promotion.rollback.reason)
+    if promotion.rollout and not promotion.rollout.at_once:
+        steps = ", ".join(f"{weight:g}" for weight in promotion.rollout.weights)
+        yield _fact("earns its traffic in steps of", f"{steps} %, by {promotion.rollout.unit}")
+    if promotion.overrides:
+        yield _fact("was sent back before, by rollout", promotion.overrides, code=True)
     if promotion.follows:
         yield _fact("follows the manifest", promotion.follows, code=True)
     yield _fact("artifact", artifact.id, code=True)

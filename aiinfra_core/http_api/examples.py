@@ -86,6 +86,9 @@ _SENT_PROMOTION: dict[str, Any] = {
     "requestId": "0b8e9e995d8d77f1/release-2026-11",
     "approvalsRequired": {"approver": 1},
     "pendingUntil": "2026-11-26T15:04:05.120394Z",
+    "rollout": {"weights": [5, 25, 50, 100], "unit": "request", "specDigest": "d5" * 32},
+    "rollback": None,
+    "overrides": None,
 }
 _APPROVAL: dict[str, Any] = {
     "id": "c0d1f6f4-7a9b-4f0e-9d51-3f0f7f5a1b22",
@@ -225,6 +228,18 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "approvalHours": 168.0,
         "approvals": [_APPROVAL],
     },
+    "AskedRollback": {"model": "rainfall", "environment": "prod", "to": 2, "reason": "It answers with yesterday's rain."},
+    "AskedObservations": {
+        "batch": "4b7a6c0e-51b3-4f0c-8a2e-9d2f1c5b7e10",
+        "reporter": "rainfall-7c9d:1",
+        "step": 0,
+        "counts": [
+            {"arm": "champion", "units": 950, "errors": 9, "labelled": 0, "wrong": 0, "latency": {"24": 900, "31": 50}},
+            {"arm": "challenger", "units": 50, "errors": 1, "labelled": 0, "wrong": 0, "latency": {"24": 48, "31": 2}},
+        ],
+        "users": [],
+    },
+    "SentObservations": {"batch": "4b7a6c0e-51b3-4f0c-8a2e-9d2f1c5b7e10", "counted": True},
     "SentReproduction": {
         "id": "5a0d6e0c-3a0e-5b53-9d3a-0b6f5a9c1e77",
         "artifactId": _ARTIFACT,

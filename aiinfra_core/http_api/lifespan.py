@@ -11,6 +11,7 @@ from aiinfra_core.approving import waiting
 from aiinfra_core.artifact_store import recorded
 from aiinfra_core.audit_log import keeping_up
 from aiinfra_core.http_api import tracing
+from aiinfra_core.rolling_out import beside
 
 
 @asynccontextmanager
@@ -24,6 +25,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     stack.enter_context(tracing.sending(app.state.tracer_provider))
     await to_thread.run_sync(stack.enter_context, keeping_up.in_background(settings))
     stack.enter_context(waiting.in_thread(settings))
+    stack.enter_context(beside.in_threads(settings))
     try:
         yield
     finally:

@@ -14,6 +14,7 @@ from pydantic.alias_generators import to_camel
 from aiinfra_core.http_api.access.identity import Demand
 from aiinfra_core.http_api.examples import EXAMPLES
 from aiinfra_core.http_api.problems import EVERYWHERE, title_of
+from aiinfra_core.http_api.rollout_examples import ROLLOUTS
 
 DESCRIPTION = """\
 A registry of models and the way they take into production, of which every claim can be checked again.
@@ -30,6 +31,7 @@ TAGS = {
     "models": "Registered versions, where they come from and what proves it.",
     "promotions": "What was asked for and how it was decided.",
     "environments": "What is current where.",
+    "rollouts": "What earns its traffic, and on what evidence.",
     "cards": "What people say about a model.",
     "audit": "The signed history.",
 }
@@ -74,7 +76,7 @@ def document(app: FastAPI, routers: Iterable[APIRouter]) -> dict[str, Any]:
     for schema in parts["schemas"].values():
         for field in schema.get("properties", {}).values():
             field.pop("title", None)  # pydantic's, made of the name: it says nothing new
-    for name, example in EXAMPLES.items():
+    for name, example in (EXAMPLES | ROLLOUTS).items():
         parts["schemas"].get(name, {})["examples"] = [example]
     for route, method in _operations(routers):
         _complete(content["paths"][route.path][method], route)

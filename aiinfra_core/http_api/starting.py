@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from aiinfra_core import outbound
+from aiinfra_core import outbound, rollout_specs
 from aiinfra_core.embedded import defaults
 from aiinfra_core.errors import Misconfigured
 from aiinfra_core.http_api.access import debug_token, roles
@@ -53,6 +53,7 @@ def _refusal(check: Callable[[Settings], object], settings: Settings) -> Iterato
 def _unfinished(settings: Settings) -> Iterator[str]:
     yield from _refusal(roles.read, settings)
     yield from _refusal(files.check, settings)
+    yield from _refusal(rollout_specs.check, settings)
     if settings.allow_debug_token and not _debug_token(settings):
         yield "AI_INFRA_ALLOW_DEBUG_TOKEN is set, so AI_INFRA_DEBUG_TOKEN must be too."
     if settings.tls_key and not settings.tls_cert:

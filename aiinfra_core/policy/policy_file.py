@@ -14,7 +14,7 @@ from aiinfra_core.errors import BadInput
 from aiinfra_core.policy import yaml_reading
 from aiinfra_core.policy.yaml_reading import Place
 from aiinfra_core.rules import expressions, judging
-from aiinfra_core.rules.document import Policy, Rule
+from aiinfra_core.rules.document import On, Policy, Rule
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,127}$")]
 SETTINGS = ("AI_INFRA_MIN_PROMO_SCORE",)
@@ -43,6 +43,7 @@ class WrittenRule(_Written):
     missing: str | None = Field(default=None, max_length=1000)
     holds: str | None = Field(default=None, max_length=1000)
     stage: Literal["request", "apply"] = "request"
+    on: Literal["promotion", "rollback", "both"] = "promotion"
 
 
 class Approvals(_Written):
@@ -60,6 +61,12 @@ class Separation(_Written):
     requester_is_not: list[Literal["trainer", "registrar", "evaluator"]] | None = None
 
 
+class Rollbacks(_Written):
+    """What is asked for besides where a person has a model go back."""
+
+    approvals: Approvals = Approvals()
+
+
 class Layer(_Written):
     """What can be said of a policy as a whole, for an environment, or for a model."""
 
@@ -67,6 +74,7 @@ class Layer(_Written):
     rules: list[WrittenRule] = Field(default_factory=list, max_length=MOST_RULES)
     approvals: Approvals = Approvals()
     separation_of_duties: Separation = Separation()
+    rollback: Rollbacks = Rollbacks()
 
 
 class Override(Layer):
@@ -137,12 +145,8 @@ def effective(file: PolicyFile, source: bytes, environment: str, model: str, kno
         deny_id=answers.deny,
         parameters={name: _from_setting(value, known) for layer in layers for name, value in layer.parameters.items()},
         rules=tuple(_rules(layers)),
-        conditions=Conditions(
-            approvals=_last(layers, lambda layer: layer.approvals.roles, {}),
-            pending_hours=_last(layers, lambda layer: layer.approvals.pending_hours, Conditions().pending_hours),
-            approval_hours=_last(layers, lambda layer: layer.approvals.approval_hours, Conditions().approval_hours),
-            approver_is_not=_parts(_last(layers, lambda layer: layer.separation_of_duties.approver_is_not, [])),
-        ),
+        conditions=_conditions(layers, lambda layer: layer.approvals),
+        rollback=_of_rollbacks(layers),
         requester_is_not=_parts(_last(layers, lambda layer: layer.separation_of_duties.requester_is_not, [])),
     )
 
@@ -151,12 +155,27 @@ def _layers(file: PolicyFile, environment: str, model: str) -> list[Override]:
     return [layer for layer in (file.environments.get(environment), file.models.get(model)) if layer is not None]
 
 
+def _conditions(layers: list[Layer], said: Callable[[Layer], Approvals]) -> Conditions:
+    return Conditions(
+        approvals=_last(layers, lambda layer: said(layer).roles, {}),
+        pending_hours=_last(layers, lambda layer: said(layer).pending_hours, Conditions().pending_hours),
+        approval_hours=_last(layers, lambda layer: said(layer).approval_hours, Conditions().approval_hours),
+        approver_is_not=_parts(_last(layers, lambda layer: layer.separation_of_duties.approver_is_not, [])),
+    )
+
+
+def _of_rollbacks(layers: list[Layer]) -> Conditions | None:
+    """Return what is asked for besides of rollbacks, None where no layer says anything of them."""
+    is_said = any(layer.rollback != Rollbacks() for layer in layers)
+    return _conditions(layers, lambda layer: layer.rollback.approvals) if is_said else None
+
+
 def _rules(layers: list[Layer]) -> list[Rule]:
     rules: dict[str, Rule] = {}
     for layer in layers:
         for left_out in layer.without if isinstance(layer, Override) else ():
             rules.pop(left_out, None)
-        rules |= {rule.id: Rule(**(rule.model_dump() | {"stage": Stage(rule.stage)})) for rule in layer.rules}
+        rules |= {rule.id: Rule(**(rule.model_dump() | {"stage": Stage(rule.stage), "on": On(rule.on)})) for rule in layer.rules}
     return list(rules.values())
 
 
@@ -217,9 +236,10 @@ def _too_few_or_many_rules(file: PolicyFile) -> Iterator[tuple[Place, str]]:
     for environment in (*file.environments, ""):
         for model in (*file.models, ""):
             rules = _rules([file, *_layers(file, environment, model)])
-            if not 0 < len(rules) <= MOST_RULES:
+            about_promotions = any(rule.is_about(rollback=False) for rule in rules)
+            if not about_promotions or len(rules) > MOST_RULES:
                 where = f"{f' in {environment}' if environment else ''}{f' for {model}' if model else ''}"
-                yield ("rules",), f"there are more than {MOST_RULES} rules{where}" if rules else f"no rule is left{where}"
+                yield ("rules",), f"there are more than {MOST_RULES} rules{where}" if about_promotions else f"no rule is left{where}"
 
 
 def _at(what: str, lines: Mapping[Place, int], place: tuple[int | str, ...], problem: str) -> str:

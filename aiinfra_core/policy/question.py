@@ -9,7 +9,10 @@ ACTION = "model.promote"
 
 
 class Question(Record):
-    """May this artifact become current in this environment? `evaluation` is what was recorded, as it was said."""
+    """May this artifact become current in this environment? `evaluation` is what was recorded, as it was said.
+
+    `rollback` is there where it goes back to it: `reason`, `fromVersion`, `toVersion`.
+    """
 
     request_id: RequestId
     actor: Actor
@@ -21,6 +24,7 @@ class Question(Record):
     evaluation: JsonObject
     promotion_id: UUID
     manifest_signature_id: str | None = None
+    rollback: JsonObject | None = None
 
     def body(self) -> dict[str, Any]:
         """Return the body of `POST /sentinelnet/check`."""
@@ -40,6 +44,7 @@ class Question(Record):
                 "metrics": self.evaluation,
                 "promotion_id": str(self.promotion_id),
                 "manifest_signature_id": self.manifest_signature_id,
+                **({} if self.rollback is None else {"rollback": self.rollback}),
             },
             "artifactId": artifact_id,
             "environment": self.environment,

@@ -71,6 +71,17 @@ def inputs() -> dict[str, Any]:
         "requester": "ada",
         "environment": "prod",
         "stage": "request",
+        "rollout": {
+            "digest": "70" * 32,
+            "weights": [5, 25, 50, 100],
+            "unit": "request",
+            "bakeMinutes": 10,
+            "signals": [
+                {"name": "errors", "kind": "errors", "source": "observations", "alpha": 0.004, "margin": 1.25},
+                {"name": "latency", "kind": "latency", "source": "observations", "alpha": 0.003, "margin": 1.25},
+            ],
+        },
+        "rollback": None,
         "now": "2026-06-01T12:00:00Z",
         "parameters": {},
     }

@@ -62,7 +62,24 @@ def _renamed(source: FromClause) -> dict[str, ColumnElement[Any]]:
         "promoted_by": source.c.requested_by,
         "promoted_at": source.c.applied_at,
         "sequence": source.c.sequence_seen + literal_column("1"),
+        "rollout": _steps(source.c.rollout),
+        "rollback": _parts(source.c.rollback, reason=_part(source.c.rollback, "reason"), replaces=_part(source.c.rollback, "replaces")),
     }
+
+
+def _steps(spec: ColumnElement[str]) -> ColumnElement[Any]:
+    digest = func.encode(func.sha256(func.convert_to(_text(spec), literal_column("'UTF8'"))), literal_column("'hex'"))
+    return _parts(spec, weights=_part(spec, "weights"), unit=_part(spec, "unit"), specDigest=digest)
+
+
+def _part(document: ColumnElement[str], name: str) -> ColumnElement[Any]:
+    return document.op("->")(literal_column(f"'{name}'"))
+
+
+def _parts(document: ColumnElement[str], **parts: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Return some parts of a JSON column as an object, null where the column is."""
+    named = (one for name, part in parts.items() for one in (literal_column(f"'{name}'"), part))
+    return case((document.is_(None), None), else_=func.json_build_object(*named))
 
 
 def job(flow_run_id: ColumnElement[Any], source: FromClause = training_jobs) -> Document:

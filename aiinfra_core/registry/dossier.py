@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, select
 from aiinfra_core.domain.artifact import Artifact, Evaluation
 from aiinfra_core.domain.promotion import Promotion
 from aiinfra_core.errors import NotFound
+from aiinfra_core.registry import bars
 from aiinfra_core.registry.artifacts import FOUND_BY, artifact_from, find_row
 from aiinfra_core.registry.evaluations import evaluation_from
 from aiinfra_core.registry.promotions import promotion_from
@@ -22,7 +23,8 @@ class Dossier:
     """A promotion (its row, exactly as it is) with its artifact.
 
     `evaluation` is the one it is judged on, None while that is not recorded; `training_datasets` what its training learned from, as the
-    job's exact JSON. An attestation is a digest, None where there is none; the envelopes are exact bytes.
+    job's exact JSON. An attestation is a digest, None where there is none; the envelopes are exact bytes. `sent_back_by` is the rollout
+    that sent these bytes back in this environment, by itself and last.
     """
 
     row: Mapping[str, Any]
@@ -32,6 +34,7 @@ class Dossier:
     evaluation: Evaluation | None
     registration_envelope: bytes
     manifest_envelope: bytes | None
+    sent_back_by: UUID | None = None
 
     @cached_property
     def promotion(self) -> Promotion:
@@ -56,6 +59,7 @@ _QUERY = (
         training_jobs.c.dataset_refs.label("training_datasets"),
         _REGISTRATION.c.envelope.label("registration_envelope"),
         _MANIFEST.c.envelope.label("manifest_envelope"),
+        bars.barring(model_promotions.c.environment, model_promotions.c.model, model_artifacts.c.checksum).label("sent_back_by"),
     )
     .join(model_artifacts, model_artifacts.c.id == model_promotions.c.artifact_id)
     .join(_REGISTRATION, _REGISTRATION.c.digest == model_artifacts.c.attestation)
@@ -69,29 +73,34 @@ _IS_THERE = select(model_promotions.c.id).where(model_promotions.c.id == bindpar
 
 @dataclass(frozen=True)
 class Current:
-    """What stands in an environment: the pointer, and of the promotion that made it so the evaluation and the manifest."""
+    """What stands in an environment: the pointer, and of the promotion that made it so the evaluation and the manifest.
+
+    `rollout_id` is the rollout that is open there.
+    """
 
     sequence: int = 0
     promotion_id: UUID | None = None
     artifact_id: UUID | None = None
     evaluation_digest: str | None = None
     manifest: str | None = None
+    rollout_id: UUID | None = None
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A registered artifact that may be promoted, what it would replace, and what a dossier of it will hold."""
+    """A registered artifact that may be promoted, what it would replace, and what else a dossier of it will hold."""
 
     artifact: Artifact
     replaces: Current
     training_attestation: str | None
     training_datasets: str | None
     registration_envelope: bytes
+    sent_back_by: UUID | None
 
     def with_promotion(self, row: Mapping[str, Any], evaluation: Evaluation | None) -> Dossier:
         """Return the dossier of a promotion of it that was just asked for, to be judged on an evaluation that is recorded, or None."""
         training = self.training_attestation, self.training_datasets
-        return Dossier(row, self.artifact, *training, evaluation, self.registration_envelope, None)
+        return Dossier(row, self.artifact, *training, evaluation, self.registration_envelope, None, self.sent_back_by)
 
 
 _HERE, _NOW = environment_pointers.alias("here"), model_promotions.alias("now")
@@ -109,6 +118,8 @@ _CANDIDATES = {
         _HERE.c.artifact_id.label("now_artifact_id"),
         _NOW.c.evaluation_digest.label("now_evaluation_digest"),
         _NOW.c.manifest.label("now_manifest"),
+        _HERE.c.rollout_id.label("now_rollout_id"),
+        bars.barring(bindparam("to_environment"), model_artifacts.c.model, model_artifacts.c.checksum).label("sent_back_by"),
     )
     for by, query in FOUND_BY.items()
 }
@@ -122,8 +133,9 @@ def candidate(tx: Connection, reference: str, environment: str) -> Candidate:
     """
     row = find_row(tx, reference, _CANDIDATES, to_environment=environment)
     envelope, training = bytes(row.pop("registration_envelope")), (row.pop("training_attestation"), row.pop("training_datasets"))
+    sent_back_by = row.pop("sent_back_by")
     replaces = Current(**{name.removeprefix("now_"): row.pop(name) for name in list(row) if name.startswith("now_")})
-    return Candidate(artifact_from(row), replaces, *training, envelope)
+    return Candidate(artifact_from(row), replaces, *training, envelope, sent_back_by)
 
 
 def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:
@@ -146,6 +158,7 @@ def of_promotion(tx: Connection, promotion_id: UUID) -> Dossier:
         evaluation=evaluation_from(evaluation) if evaluation["id"] else None,
         registration_envelope=bytes(row["registration_envelope"]),
         manifest_envelope=None if manifest is None else bytes(manifest),
+        sent_back_by=row["sent_back_by"],
     )
 
 

@@ -16,11 +16,12 @@ from aiinfra_core.domain.approval import Withdrawal
 from aiinfra_core.domain.artifact import Artifact, Evaluation, EvaluationKind
 from aiinfra_core.domain.evaluation import EvaluationSpec
 from aiinfra_core.domain.reproduction import Reproduction
+from aiinfra_core.domain.rollout import RolloutOrder
 from aiinfra_core.domain.scan import Scan
 from aiinfra_core.domain.training import DatasetRef, TrainingJob
 from aiinfra_core.domain.trust import Purpose, Trust, is_bounded
 from aiinfra_core.errors import BadInput, EvidenceBroken
-from aiinfra_core.evidence import claims, dsse, statement
+from aiinfra_core.evidence import claims, dsse, rollouts, statement
 from aiinfra_core.evidence.confirmation_predicates import VouchedWithdrawal
 from aiinfra_core.evidence.predicates import Promotion as PromotionManifest
 from aiinfra_core.evidence.predicates import Training as TrainingProvenance
@@ -116,6 +117,22 @@ def of_withdrawal(tx: Connection, known: Dossier, given: Given, withdrawal: With
     said = statement.parse(dsse.parse(envelope).payload).predicate
     issuer = said.issuer if isinstance(said, VouchedWithdrawal) else None
     return Kept(envelope, claims.of_withdrawal(withdrawal, given.approval, known.promotion, known.artifact, issuer))
+
+
+def of_order(tx: Connection, known: Dossier, order: RolloutOrder) -> Kept:
+    """Return what somebody ordered about the rollout of a promotion, as it was signed."""
+    expected = rollouts.order(
+        rollout_id=order.rollout_id,
+        model=known.artifact.model,
+        environment=known.promotion.environment,
+        subject=claims.subject_of(known.artifact),
+        manifest=known.promotion.manifest or "",
+        action=order.action,
+        reason=order.reason,
+        ordered_by=order.ordered_by,
+        ordered_at=order.created_at,
+    )
+    return Kept(attestations.envelope(tx, order.attestation), expected)
 
 
 def of_promotion(known: Dossier) -> Kept:

@@ -53,9 +53,9 @@ SELECT job.id, job.code_ref, job.container_digest, job.entry_point, job.hyperpar
   job.dataset_refs::text AS dataset_refs, job.seed, job.requested_by, job.metrics::text AS metrics, attestations.envelope
 FROM training_jobs AS job LEFT JOIN attestations ON attestations.digest = job.attestation WHERE job.id = ANY (:jobs)""")
 _STANDING = text("""
-SELECT here.model, here.environment, here.sequence, here.updated_at AS applied_at, artifact.id AS artifact_id, artifact.version,
-  artifact.checksum
-FROM environment_pointers AS here JOIN model_artifacts AS artifact ON artifact.id = here.artifact_id WHERE here.model = ANY (:models)""")
+SELECT here.model, here.environment, here.sequence, applied.applied_at, artifact.id AS artifact_id, artifact.version, artifact.checksum
+FROM environment_pointers AS here JOIN model_promotions AS applied ON applied.id = here.promotion_id
+JOIN model_artifacts AS artifact ON artifact.id = here.artifact_id WHERE here.model = ANY (:models)""")
 _STOOD = text("""
 SELECT asked.model, asked.environment, asked.sequence_seen + 1 AS sequence, asked.applied_at, artifact.id AS artifact_id, artifact.version,
   artifact.checksum

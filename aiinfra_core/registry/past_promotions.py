@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import EvaluationKind, JudgedEvaluation
+from aiinfra_core.domain.rollout import Rollback, RolloutSpec
 from aiinfra_core.registry.artifacts import artifact_from
 from aiinfra_core.registry.policy_inputs import Case
 from aiinfra_core.tables import model_artifacts
@@ -49,15 +50,18 @@ _COLUMNS = ", ".join(
 )
 _PAGE = text(f"""
 SELECT page.*, {_COLUMNS}, coalesce(said.created_at, page.created_at) AS decided_at, coalesce(said.allowed, page.allowed) AS allowed_then,
-  coalesce(said.gate, page.source) AS gate
+  coalesce(said.gate, page.source) AS gate, replaced.version AS replaced_version
 FROM (
   SELECT asked.id, asked.artifact_id, asked.environment, asked.status, asked.requested_by, asked.asked_by, asked.created_at,
     asked.evaluation::text AS evaluation, asked.evaluation_kind, asked.evaluation_digest,
+    asked.rollout::text AS rollout, asked.rollback::text AS rollback,
     (asked.decision ->> 'allowed')::boolean AS allowed, asked.decision ->> 'source' AS source
   {_WHICH} AND (asked.created_at, asked.id) > (:after, :after_id)
   ORDER BY asked.created_at, asked.id LIMIT :most
 ) AS page
 JOIN model_artifacts AS artifact ON artifact.id = page.artifact_id
+LEFT JOIN model_promotions AS sent_back ON sent_back.id = (page.rollback::json ->> 'replaces')::uuid
+LEFT JOIN model_artifacts AS replaced ON replaced.id = sent_back.artifact_id
 LEFT JOIN policy_decisions AS said ON said.promotion_id = page.id AND said.gate = 'local' AND said.stage = 'request'
 ORDER BY page.created_at, page.id""")  # noqa: S608 - constants of this file
 
@@ -91,5 +95,7 @@ def _past(row: Mapping[Any, Any]) -> Past:
         at=row["decided_at"],
         promotion_id=row["id"],
         past=True,
+        rollout=RolloutSpec(**canonical_json.loads(row["rollout"])) if row["rollout"] else None,
+        goes_back=(Rollback(**canonical_json.loads(row["rollback"])), row["replaced_version"]) if row["rollback"] else None,
     )
     return Past(row["id"], case, row["allowed_then"], row["gate"], row["status"], row["created_at"])

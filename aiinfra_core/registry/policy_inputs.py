@@ -14,12 +14,14 @@ from sqlalchemy import Connection
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import Artifact, Evaluation, JudgedEvaluation
 from aiinfra_core.domain.promotion import Stage
+from aiinfra_core.domain.rollout import Rollback, RolloutSpec
 from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.registry import judged_rows
 from aiinfra_core.registry import policy_views as views
 from aiinfra_core.registry.judged_rows import Place, Row
+from aiinfra_core.rules import rollout_views
 
-ALWAYS = frozenset({"artifact", "evaluation", "requester", "environment", "stage", "now"})
+ALWAYS = frozenset({"artifact", "evaluation", "requester", "environment", "stage", "now", "rollout", "rollback"})
 """What is known without reading anything more."""
 
 
@@ -28,7 +30,8 @@ class Case:
     """A promotion as it is judged at a time; without an id nobody has asked for it yet.
 
     `evaluation` is the recorded one it is judged on, where that is known; `training_datasets` what its training learned from, as the job's
-    exact JSON. With `past` only what was there at that time is seen. `asked_by` is who asked where that was not the requester.
+    exact JSON. With `past` only what was there at that time is seen. `asked_by` is who asked where that was not the requester. `rollout`
+    is by what it is to earn its traffic, `goes_back` why it goes back and from which version.
     """
 
     artifact: Artifact
@@ -43,6 +46,8 @@ class Case:
     training_datasets: str | None = None
     past: bool = False
     asked_by: str | None = None
+    rollout: RolloutSpec | None = None
+    goes_back: tuple[Rollback, int] | None = None
 
     @property
     def place(self) -> Place:
@@ -135,6 +140,8 @@ def _inputs(case: Case, known: _Known, wanted: frozenset[str], environments: Seq
         "environment": case.environment,
         "stage": case.stage.value,
         "now": timestamp(case.at),
+        "rollout": rollout_views.rollout(case.rollout),
+        "rollback": _rollback(case),
     }
     current = known.standing.get(case.environment)
     more: dict[str, Callable[[], Any]] = {
@@ -150,6 +157,13 @@ def _inputs(case: Case, known: _Known, wanted: frozenset[str], environments: Seq
         "people": lambda: _people(case, known.job, judged, known.evaluations),
     }
     return inputs | {name: made() for name, made in more.items() if name in wanted}
+
+
+def _rollback(case: Case) -> dict[str, Any] | None:
+    if case.goes_back is None:
+        return None
+    rollback, from_version = case.goes_back
+    return rollout_views.rollback(rollback.reason, from_version, case.artifact.version)
 
 
 def _judged(case: Case, recorded: Row | None, job: Row | None) -> dict[str, Any] | None:

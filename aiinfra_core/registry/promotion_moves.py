@@ -1,4 +1,4 @@
-"""Every move of a promotion that was asked for, with its event and, at the end, the compare-and-swap of the pointer.
+"""Every move of a promotion that was asked for, with its event. The last one, by which it becomes current, lives in `applying`.
 
 Each move is one statement (`writes`): it acts only on a promotion that still is exactly the row the caller saw, and the event tells of
 the row as it is afterwards. A caller whose row is out of date changes nothing and gets the row as it stands.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CTE, ColumnElement, Connection, bindparam, exists, literal, select, update
+from sqlalchemy import CTE, ColumnElement, Connection, bindparam, exists, select, update
 from sqlalchemy.sql.dml import ReturningInsert
 
 from aiinfra_core import canonical_json
@@ -20,8 +20,8 @@ from aiinfra_core.registry import attestations, policy_decisions, requests
 from aiinfra_core.registry.policy_decisions import Judgement
 from aiinfra_core.registry.promotion_requests import OPERATION, event_of
 from aiinfra_core.registry.rows import first, row_by_id
-from aiinfra_core.registry.writes import inserted, inserted_if_new, to_set, told, values
-from aiinfra_core.tables import artifact_tombstones, environment_pointers, model_promotions
+from aiinfra_core.registry.writes import inserted, to_set, told, values
+from aiinfra_core.tables import artifact_tombstones, model_promotions
 from aiinfra_core.tables import attestations as attestations_table
 from aiinfra_core.tables import policy_decisions as policy_decisions_table
 
@@ -41,51 +41,26 @@ class Waits:
 Row = Mapping[str, Any]
 Statement = ReturningInsert[tuple[int]]
 
-_UNCHANGED = (model_promotions.c.id == bindparam("promotion")) & (model_promotions.c.updated_at == bindparam("seen_at"))
+NOTHING_MORE: Row = {}
+UNCHANGED = (model_promotions.c.id == bindparam("promotion")) & (model_promotions.c.updated_at == bindparam("seen_at"))
+"""That a promotion still is exactly the row the caller saw."""
 _IS_PRUNED = exists().where(artifact_tombstones.c.artifact_id == model_promotions.c.artifact_id)
-_SWAPPED = ("sequence", "promotion_id", "artifact_id", "updated_at", "rollout_id", "changes")
 
 
-def _changed(*names: str, only: ColumnElement[bool] = _UNCHANGED) -> CTE:
+def _changed(*names: str, only: ColumnElement[bool] = UNCHANGED) -> CTE:
     query = update(model_promotions).where(only).values(to_set(model_promotions, *names))
     return query.returning(model_promotions.c.id).cte("changed")
 
 
-def _applied(swapped: CTE) -> Statement:
-    is_it = model_promotions.c.id == bindparam("promotion")
-    query = update(model_promotions).where(is_it, exists(select(literal(1)).select_from(swapped)))
-    applied = query.values(to_set(model_promotions, "status", "updated_at", "applied_at")).returning(model_promotions.c.id).cte("applied")
-    return told(applied)
-
-
-_READY = (
-    select(model_promotions.c.id).where(_UNCHANGED, model_promotions.c.status == PromotionStatus.APPROVED).with_for_update().cte("ready")
-)
-_SWAP = (
-    update(environment_pointers)
-    .where(
-        environment_pointers.c.environment == bindparam("in_environment"),
-        environment_pointers.c.model == bindparam("of_model"),
-        environment_pointers.c.sequence == bindparam("seen"),
-        environment_pointers.c.rollout_id.is_(None),  # a rollout that is open is ended first
-        exists(select(literal(1)).select_from(_READY)),
-    )
-    .values(to_set(environment_pointers, *_SWAPPED))
-    .returning(environment_pointers.c.sequence)
-    .cte("swapped")
-)
-
 # Whoever wants to remove the bytes of an artifact sees the promotion that is asked for, or has buried it by now and is seen here.
-_DECIDE = told(inserted(policy_decisions_table, _changed("decision", "updated_at", only=_UNCHANGED & ~_IS_PRUNED)))
+_DECIDE = told(inserted(policy_decisions_table, _changed("decision", "updated_at", only=UNCHANGED & ~_IS_PRUNED)))
 _ANSWER = told(
-    inserted(policy_decisions_table, select(model_promotions.c.id).where(_UNCHANGED).with_for_update(key_share=True).cte("still"))
+    inserted(policy_decisions_table, select(model_promotions.c.id).where(UNCHANGED).with_for_update(key_share=True).cte("still"))
 )
 _END = told(_changed("status", "reason", "updated_at"))
 _SIGNED = ("status", "manifest", "signature", "signer_id", "updated_at", "approvals_required", "pending_until")
 _SIGN = told(inserted(attestations_table, _changed(*_SIGNED)))
 _AGREE = told(_changed("status", "updated_at"))
-_APPLY_FIRST = _applied(inserted_if_new(environment_pointers, _READY))
-_APPLY_NEXT = _applied(_SWAP)
 
 
 def record_decision(tx: Connection, row: Row, judgement: Judgement, *, at: datetime) -> Row:
@@ -97,9 +72,9 @@ def record_decision(tx: Connection, row: Row, judgement: Judgement, *, at: datet
         return row
     kept, *more = (policy_decisions.row_of(row["id"], judgement.stage, answer, at) for answer in judgement.answers)
     together = {"decision": policy_decisions.as_text(judgement.together)}
-    decided = _move(tx, _DECIDE, row, "policy.decision", at, together, policy_decisions=kept)
+    decided = move(tx, _DECIDE, row, "policy.decision", at, together, policy_decisions=kept)
     if decided is None:
-        return _as_it_stands(tx, row)
+        return as_it_stands(tx, row)
     for answer in more:
         _answered(tx, decided, answer, at)
     return decided if judgement.together.allowed else refuse(tx, decided, judgement.together, at=at)
@@ -141,10 +116,10 @@ def reject(
     if row["status"] not in OPEN:
         return row
     said = f"unavailable:{unavailable} {reason}" if unavailable else reason
-    rejected = _move(connection, _END, row, "promotion.rejected", at, {"status": status, "reason": said})
+    rejected = move(connection, _END, row, "promotion.rejected", at, {"status": status, "reason": said})
     if rejected and (unavailable or anew):
         requests.release(connection, OPERATION, row["id"])
-    return rejected or _as_it_stands(connection, row)
+    return rejected or as_it_stands(connection, row)
 
 
 def sign(connection: Connection, row: Row, manifest: Attestation, waits: Waits | None, *, at: datetime) -> Row:
@@ -162,8 +137,8 @@ def sign(connection: Connection, row: Row, manifest: Attestation, waits: Waits |
     }
     digests = {"manifest": manifest.digest}
     tell = "promotion.pending" if waits else "promotion.approved"
-    signed = _move(connection, _SIGN, row, tell, at, changes, digests, attestations=statement)
-    return signed or _as_it_stands(connection, row)
+    signed = move(connection, _SIGN, row, tell, at, changes, digests, attestations=statement)
+    return signed or as_it_stands(connection, row)
 
 
 def agree(tx: Connection, row: Row, judgement: Judgement, *, too_little: str | None = None, at: datetime) -> Row:
@@ -176,13 +151,13 @@ def agree(tx: Connection, row: Row, judgement: Judgement, *, too_little: str | N
         return row
     answers = [policy_decisions.row_of(row["id"], judgement.stage, answer, at) for answer in judgement.answers]
     if not all(_answered(tx, row, answer, at) for answer in answers):
-        return _as_it_stands(tx, row)
+        return as_it_stands(tx, row)
     if not judgement.together.allowed:
         return refuse(tx, row, judgement.together, at=at)
     if too_little:
         return expire(tx, row, too_little, anew=True, at=at)
-    agreed = _move(tx, _AGREE, row, "promotion.approved", at, {"status": PromotionStatus.APPROVED}, {"manifest": row["manifest"]})
-    return agreed or _as_it_stands(tx, row)
+    agreed = move(tx, _AGREE, row, "promotion.approved", at, {"status": PromotionStatus.APPROVED}, {"manifest": row["manifest"]})
+    return agreed or as_it_stands(tx, row)
 
 
 def expire(connection: Connection, row: Row, reason: str, *, anew: bool = False, at: datetime) -> Row:
@@ -192,44 +167,21 @@ def expire(connection: Connection, row: Row, reason: str, *, anew: bool = False,
     """
     if row["status"] not in (PromotionStatus.PENDING_APPROVAL, PromotionStatus.APPROVED):
         return row
-    expired = _move(connection, _END, row, "promotion.expired", at, {"status": PromotionStatus.EXPIRED, "reason": reason})
+    expired = move(connection, _END, row, "promotion.expired", at, {"status": PromotionStatus.EXPIRED, "reason": reason})
     if expired and anew:
         requests.release(connection, OPERATION, row["id"])
-    return expired or _as_it_stands(connection, row)
+    return expired or as_it_stands(connection, row)
 
 
-def apply(connection: Connection, row: Row, *, at: datetime) -> Row:
-    """Make an approved promotion current if nothing else became current since it was asked for; else it is superseded."""
-    if row["status"] != PromotionStatus.APPROVED:
-        return row
-    pointer = {
-        "environment": row["environment"],
-        "model": row["model"],
-        "sequence": row["sequence_seen"] + 1,
-        "promotion_id": row["id"],
-        "artifact_id": row["artifact_id"],
-        "updated_at": at,
-        "rollout_id": None,
-        "changes": None,
-    }
-    changes = {"status": PromotionStatus.APPLIED, "applied_at": at}
-    digests = {"manifest": row["manifest"]}
-    statement = _APPLY_NEXT if row["sequence_seen"] else _APPLY_FIRST
-    applied = _move(connection, statement, row, "promotion.applied", at, changes, digests, environment_pointers=pointer)
-    if applied:
-        return applied
-    return supersede(connection, row, at=at)
-
-
-def supersede(connection: Connection, row: Row, *, at: datetime) -> Row:
-    """End a promotion because another became current since it was asked for."""
+def supersede(connection: Connection, row: Row, reason: str = LOST, *, at: datetime) -> Row:
+    """End a promotion because another became current since it was asked for, or earns its traffic there."""
     if row["status"] not in OPEN:
         return row
-    lost = _move(connection, _END, row, "promotion.superseded", at, {"status": PromotionStatus.SUPERSEDED, "reason": LOST})
-    return lost or _as_it_stands(connection, row)
+    lost = move(connection, _END, row, "promotion.superseded", at, {"status": PromotionStatus.SUPERSEDED, "reason": reason})
+    return lost or as_it_stands(connection, row)
 
 
-def _move(
+def move(
     connection: Connection,
     statement: Statement,
     row: Row,
@@ -237,25 +189,27 @@ def _move(
     at: datetime,
     changes: Row,
     digests: Mapping[str, str] | None = None,
+    binds: Row = NOTHING_MORE,
     **other_rows: Row,
 ) -> Row | None:
-    """Change the promotion if it still is this row, with its event; return the new row, or None when somebody was quicker."""
+    """Change the promotion if it still is this row, with its event; return the new row, or None when somebody was quicker.
+
+    `other_rows` are told of with it and bound under their tables' names; `binds` is what else the statement binds.
+    """
     at = max(at, row["updated_at"] + timedelta(microseconds=1))  # a clock may go back, a row's time must not
     new = {**row, **changes, "updated_at": at}
-    bound = (
-        {"promotion": row["id"], "seen_at": row["updated_at"]}
-        | values("set", new)
-        | values("event", event_of(event_type, new, at, digests, **other_rows))
-    )
+    bound = {
+        "promotion": row["id"],
+        "seen_at": row["updated_at"],
+        **values("set", new),
+        **values("event", event_of(event_type, new, at, digests, **other_rows)),
+        **binds,
+    }
     for table, other in other_rows.items():
-        bound |= values(table, other) | (_pointer_seen(other) if table == environment_pointers.name else {})
+        bound |= values(table, other)
     return new if first(connection, statement, bound) else None
 
 
-def _pointer_seen(pointer: Row) -> dict[str, Any]:
-    seen = {"in_environment": pointer["environment"], "of_model": pointer["model"], "seen": pointer["sequence"] - 1}
-    return seen | {f"set_{name}": pointer[name] for name in _SWAPPED}
-
-
-def _as_it_stands(connection: Connection, row: Row) -> Row:
+def as_it_stands(connection: Connection, row: Row) -> Row:
+    """Return a promotion's row as it is now."""
     return row_by_id(connection, model_promotions, row["id"], "promotion")

@@ -1,21 +1,46 @@
 """Rollouts, the looks at them and what was ordered about them, as they stand. Every move of them lives in `rollout_moves`."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select
 
 from aiinfra_core import canonical_json
-from aiinfra_core.domain.rollout import Look, Rollout, RolloutOrder, RolloutSpec
+from aiinfra_core.domain.rollout import Look, Rollout, RolloutOrder, RolloutSpec, RolloutStatus
+from aiinfra_core.errors import NotFound
 from aiinfra_core.registry.rows import every, first, row_by_id
 from aiinfra_core.rollout_tables import canary_looks, rollout_orders, rollouts
 
 Row = Mapping[str, Any]
 
+
+@dataclass(frozen=True)
+class Standing:
+    """How a rollout stands: its row, exactly as it is, the record of it, and its newest look."""
+
+    row: Row
+    rollout: Rollout
+    look: Look | None
+
+
 _IS_OPEN = rollouts.c.ended_at.is_(None)
 _OF_ROLLOUT = canary_looks.c.rollout_id == bindparam("rollout")
+_IS_NEWEST = (canary_looks.c.rollout_id == rollouts.c.id) & (canary_looks.c.number == rollouts.c.looks)
+# A driver that comes every minute, a little sooner one time and later the next, is to find what is looked at every minute each time.
+_WAITS_UNTIL: ColumnElement[datetime] = literal_column(
+    "coalesce(rollouts.looked_at, rollouts.created_at) + 0.9 * make_interval(secs => CAST(rollouts.spec->>'lookSeconds' AS float))"
+)
+_STANDING = select(
+    *(column.label(f"r_{column.name}") for column in rollouts.c),
+    *(column.label(f"l_{column.name}") for column in canary_looks.c),
+).outerjoin(canary_looks, _IS_NEWEST)
+_NEXT_DUE = select(func.min(_WAITS_UNTIL)).where(_IS_OPEN)
+_SENT_BACK = select(func.count()).select_from(rollouts).where(rollouts.c.status == RolloutStatus.ROLLED_BACK)
+_ONE = _STANDING.where(rollouts.c.id == bindparam("rollout"))
+_DUE = _STANDING.where(_IS_OPEN, bindparam("at") >= _WAITS_UNTIL).order_by(_WAITS_UNTIL)
 _NEWEST_LOOK = select(canary_looks).where(_OF_ROLLOUT).order_by(canary_looks.c.number.desc()).limit(1)
 _LOOKS = select(canary_looks).where(_OF_ROLLOUT, canary_looks.c.number > bindparam("after")).order_by(canary_looks.c.number)
 
@@ -55,6 +80,33 @@ def all_open(tx: Connection) -> list[Rollout]:
     return [rollout_from(row) for row in every(tx, select(rollouts).where(_IS_OPEN).order_by(rollouts.c.looked_at.nulls_first()))]
 
 
+def next_due(tx: Connection) -> datetime | None:
+    """Return when an open rollout is to be looked at next, None where none is open."""
+    return tx.execute(_NEXT_DUE).scalar_one_or_none()
+
+
+def due(tx: Connection, at: datetime) -> list[Standing]:
+    """Return all open rollouts that are to be looked at by now, the one that waits longest first."""
+    return [_standing(row) for row in every(tx, _DUE, {"at": at})]
+
+
+def standing(tx: Connection, rollout_id: UUID) -> Standing:
+    """Return how a rollout stands.
+
+    Raises:
+        NotFound: there is no such rollout.
+    """
+    row = first(tx, _ONE, {"rollout": rollout_id})
+    if row is None:
+        raise NotFound(f"There is no rollout {rollout_id}.")
+    return _standing(row)
+
+
+def number_sent_back(tx: Connection) -> int:
+    """Return how many challengers were sent back, by a look or by a person."""
+    return tx.execute(_SENT_BACK).scalar_one()
+
+
 def newest_look(tx: Connection, rollout_id: UUID) -> Look | None:
     """Return the last look at a rollout, or None."""
     row = first(tx, _NEWEST_LOOK, {"rollout": rollout_id})
@@ -90,3 +142,8 @@ def look_from(row: Row) -> Look:
     """Return the record of a row."""
     own = {name: row[name] for name in ("number", "step", "weight", "verdict", "reason", "created_at")}
     return Look(**own, readings=canonical_json.loads(row["readings"]), judged=canonical_json.loads(row["judged"]))
+
+
+def _standing(row: Row) -> Standing:
+    own = {name: {key.removeprefix(name): value for key, value in row.items() if key.startswith(name)} for name in ("r_", "l_")}
+    return Standing(own["r_"], rollout_from(own["r_"]), look_from(own["l_"]) if own["l_"]["id"] else None)

@@ -45,7 +45,7 @@ WITH targets AS (
     AND NOT EXISTS (SELECT FROM environment_pointers AS pointer WHERE pointer.artifact_id = artifact.id)
     AND NOT EXISTS (SELECT FROM artifact_tombstones AS tombstone WHERE tombstone.artifact_id = artifact.id)
     AND NOT EXISTS (SELECT FROM model_promotions AS asked WHERE asked.artifact_id = artifact.id
-                    AND asked.status IN ('requested', 'pending_approval', 'approved'))
+                    AND asked.status IN ('requested', 'pending_approval', 'approved', 'rolling_out'))
 )"""
 _KEPT_TOO = """
   SELECT FROM model_artifacts AS other LEFT JOIN artifact_tombstones AS tombstone ON tombstone.artifact_id = other.id

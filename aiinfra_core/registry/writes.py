@@ -74,9 +74,9 @@ def values(prefix: str, row: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{prefix}_{name}": value for name, value in row.items()}
 
 
-def to_set(table: Table, *names: str) -> dict[str, ColumnElement[Any]]:
-    """Return the new values of columns, bound under `set`."""
-    return {name: _bind(table.c[name], "set") for name in names}
+def to_set(table: Table, *names: str, named: str = "set") -> dict[str, ColumnElement[Any]]:
+    """Return the new values of columns, bound under `set`, or another name where one statement changes several rows."""
+    return {name: _bind(table.c[name], named) for name in names}
 
 
 def _insert(table: Table, after: CTE | None, known: Mapping[str, ColumnElement[Any]] | None = None, named: str | None = None) -> Insert:

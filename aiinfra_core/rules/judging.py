@@ -15,10 +15,11 @@ from aiinfra_core.domain.record import Record
 from aiinfra_core.rules import expressions
 from aiinfra_core.rules.document import Policy, Rule
 from aiinfra_core.rules.expressions import ERROR, MISSING, NO, NOT_FINITE, UNFIT, YES, Told, Verdict
+from aiinfra_core.rules.rollout_views import is_rollback
 
 Input = Literal[
     "artifact", "provenance", "evaluation", "evaluations", "current", "comparison", "reproduction", "scan", "drift", "approvals",
-    "environments", "people", "requester", "environment", "stage", "now", "parameters",
+    "environments", "people", "requester", "environment", "stage", "now", "parameters", "rollout", "rollback",
 ]  # fmt: skip
 INPUTS = frozenset(get_args(Input))
 """Every name a rule may begin a path with."""
@@ -42,16 +43,17 @@ class Outcome(Record):
 
 def judge(policy: Policy, inputs: Mapping[str, Any], stage: Stage) -> list[Outcome]:
     """Return what each rule of a policy says about plain JSON values, in the policy's order."""
-    rules = rules_of(policy, stage)
+    rules = rules_of(policy, stage, inputs)
     text = written(inputs)
     if text is None:
         return outcomes(policy, rules, inputs, [(ERROR, NOT_FINITE)] * len(rules))
     return outcomes(policy, rules, inputs, expressions.judge([rule.expression for rule in rules], json.loads(text)))
 
 
-def rules_of(policy: Policy, stage: Stage) -> list[Rule]:
-    """Return the rules that are judged at a stage; before a promotion is applied, all of them."""
-    return [rule for rule in policy.rules if stage is Stage.APPLY or rule.stage is Stage.REQUEST]
+def rules_of(policy: Policy, stage: Stage, inputs: Mapping[str, Any]) -> list[Rule]:
+    """Return the rules that are judged on these inputs at a stage; before a promotion is applied, those of both stages."""
+    about = [rule for rule in policy.rules if rule.is_about(rollback=is_rollback(inputs))]
+    return [rule for rule in about if stage is Stage.APPLY or rule.stage is Stage.REQUEST]
 
 
 def written(inputs: Mapping[str, Any]) -> bytes | None:
@@ -63,9 +65,9 @@ def written(inputs: Mapping[str, Any]) -> bytes | None:
 
 
 def outcomes(policy: Policy, rules: Sequence[Rule], inputs: Mapping[str, Any], told: Sequence[Told]) -> list[Outcome]:
-    """Give each rule's verdict its reason, and add what the policy says about people."""
+    """Give each rule's verdict its reason, and add what the policy says about people; whoever trained a model may take it back."""
     said = [_outcome(rule, inputs, verdict, cause) for rule, (verdict, cause) in zip(rules, told, strict=True)]
-    return said + [_kept_apart(part, inputs) for part in policy.requester_is_not]
+    return said if is_rollback(inputs) else said + [_kept_apart(part, inputs) for part in policy.requester_is_not]
 
 
 def names_used(policy: Policy) -> frozenset[str]:

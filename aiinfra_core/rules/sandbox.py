@@ -137,7 +137,7 @@ def judge(policy: Policy, inputs: Mapping[str, Any], stage: Stage, seconds: floa
     Raises:
         Unavailable: no such process could be started.
     """
-    rules = judging.rules_of(policy, stage)
+    rules = judging.rules_of(policy, stage, inputs)
     text = judging.written(inputs)
     if text is None:
         return judging.outcomes(policy, rules, inputs, [(ERROR, NOT_FINITE)] * len(rules))

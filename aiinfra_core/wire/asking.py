@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, Strict
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import SignatureName
 from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, Sha256
+from aiinfra_core.domain.rollout import RolloutSpec
 from aiinfra_core.domain.training import CodeRef, ContainerDigest, DatasetRefs, EntryPoint, Seed
 
 MAX_EVALUATION_BYTES = 8 * 1024
@@ -44,6 +45,18 @@ class AskedRegistration(Record):
     model: Name | None = Field(default=None, description="Name of the model, needed where no job made it.")
 
 
+class AskedRollback(Record):
+    """A model that is to go back, in an environment, to what was current there before; an open rollout is ended by it."""
+
+    model: Name = Field(description="The model.")
+    environment: str = Field(min_length=1, max_length=128, description="Where it is to go back.")
+    to: int | None = Field(default=None, ge=1, lt=2**53, description="The version to go back to; without one, what was current before.")
+    reason: str = Field(min_length=1, max_length=1000, description="Why; it is signed and kept.")
+    requested_by: Actor | None = Field(
+        default=None, description="Who asks for it: you; only an administrator may name somebody else, and is recorded as the actor."
+    )
+
+
 class AskedPromotion(Record):
     """A registered artifact that is to become current in an environment."""
 
@@ -56,6 +69,10 @@ class AskedPromotion(Record):
     judged_on: Sha256 | None = Field(
         default=None, description="Digest of the recorded evaluation to judge; without it and without a claim, the newest measured."
     )
+    rollout: RolloutSpec | None = Field(
+        default=None, description="How it is to earn its traffic; without it, the environment's own way, or all at once."
+    )
+    overrides: UUID | None = Field(default=None, description="The rollout that sent these bytes back, where they are to be tried again.")
     requested_by: Actor | None = Field(
         default=None, description="Who asks for it: you; only an administrator may name somebody else, and is recorded as the actor."
     )

@@ -10,6 +10,7 @@ from aiinfra_core.domain.artifact import Artifact, EvaluationKind
 from aiinfra_core.domain.card import Card
 from aiinfra_core.domain.promotion import Decision, Promotion
 from aiinfra_core.domain.record import Record
+from aiinfra_core.domain.rollout import Rollback, RolloutSpec
 from aiinfra_core.domain.training import DatasetRef, TrainingJob, TrainingSpec
 
 
@@ -99,6 +100,21 @@ class SentDecision(Sent):
     conditions: SentConditions | None = None
 
 
+class SentSteps(Sent):
+    """By what a promotion earns its traffic; all of it is in the `spec` of its rollout."""
+
+    weights: tuple[float, ...] = Field(description="Its shares in per cent, step by step.")
+    unit: str
+    spec_digest: str
+
+
+class SentRollback(Sent):
+    """Why a promotion goes back, and from which promotion."""
+
+    reason: str
+    replaces: UUID
+
+
 class SentPromotion(Sent):
     """A promotion and how it ended; `sequence` is the one its manifest is for, `approvalsRequired` says whom it waits for or waited."""
 
@@ -123,6 +139,9 @@ class SentPromotion(Sent):
     request_id: str
     approvals_required: dict[str, int] | None = Field(default=None, description="Role: how many people have to agree in it.")
     pending_until: datetime | None = Field(default=None, description="How long it waits for them.")
+    rollout: SentSteps | None = Field(default=None, description="How it earns its traffic; null for all at once.")
+    rollback: SentRollback | None = Field(default=None, description="Why it goes back, if it does.")
+    overrides: UUID | None = Field(default=None, description="The rollout that had sent the same bytes back, where that was overridden.")
 
 
 class SentModel(Sent):
@@ -151,6 +170,10 @@ def sent_artifact(artifact: Artifact) -> SentArtifact:
 def sent_promotion(promotion: Promotion) -> SentPromotion:
     """Return a promotion as it is sent."""
     own = {name: getattr(promotion, name) for name in SentPromotion.model_fields if name in Promotion.model_fields}
+    own |= {
+        "rollout": promotion.rollout and _sent_steps(promotion.rollout),
+        "rollback": promotion.rollback and _sent_rollback(promotion.rollback),
+    }
     return SentPromotion.model_construct(
         **own,
         sentinel_decision=None if promotion.decision is None else _sent_decision(promotion.decision),
@@ -158,6 +181,14 @@ def sent_promotion(promotion: Promotion) -> SentPromotion:
         promoted_at=promotion.applied_at,
         sequence=promotion.sequence_seen + 1,
     )
+
+
+def _sent_steps(spec: RolloutSpec) -> SentSteps:
+    return SentSteps.model_construct(weights=spec.weights, unit=spec.unit.value, spec_digest=spec.digest())
+
+
+def _sent_rollback(rollback: Rollback) -> SentRollback:
+    return SentRollback.model_construct(reason=rollback.reason, replaces=rollback.replaces)
 
 
 def _sent_decision(decision: Decision) -> SentDecision:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).parent
-FILES = ("train.py", "evaluate.py", "rainfall.parquet", "held_out.parquet", "README.md")
+FILES = ("train.py", "evaluate.py", "serve.py", "rainfall.parquet", "held_out.parquet", "README.md")
 AUTHOR = {"NAME": "AI & Infrastructure demo", "EMAIL": "demo@example.org", "DATE": "2026-01-01T00:00:00Z"}
 
 

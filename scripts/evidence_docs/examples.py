@@ -1,8 +1,9 @@
 """One small story in signed evidence, the same bytes every time: its key is published, so it vouches for nothing.
 
 rainfall:1 is trained, registered, scanned, evaluated, reproduced, approved by a key and by somebody who is vouched for, and promoted to
-prod; rainfall:2 follows it; a rollback goes back to rainfall:1; and that is exported. Of rainfall:2 only its promotion, approvals that were
-withdrawn again, and its tombstone are in the story. An import stands for itself.
+prod; rainfall:2 follows it step by step, and somebody pauses that; a rollback goes back to rainfall:1; and that is exported. Of rainfall:2
+only its promotion, approvals that were withdrawn again, where traffic went while it was rolled out, the order to pause, and its tombstone
+are in the story. An import stands for itself.
 """
 
 import base64
@@ -15,9 +16,10 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from aiinfra_core import merkle
 from aiinfra_core.audit_log.append import event
 from aiinfra_core.checksums import sha256_hex
-from aiinfra_core.domain.artifact import DigestKind, EvaluationKind
+from aiinfra_core.domain.artifact import Artifact, DigestKind, EvaluationKind
+from aiinfra_core.domain.rollout import Action, Unit
 from aiinfra_core.domain.training import DatasetRef, TrainingSpec
-from aiinfra_core.evidence import checkpoint, confirmations, custody, log_proof, statement, statements
+from aiinfra_core.evidence import checkpoint, confirmations, custody, log_proof, rollouts, statement, statements
 from aiinfra_core.evidence.attestation import attest
 from aiinfra_core.evidence.chain import Head, follow, head_after
 from aiinfra_core.evidence.checkpoint import Checkpoint
@@ -106,14 +108,17 @@ def _tell(story: Story) -> tuple[int, str]:
     story.enter("reproduction.checked", reproduced, _at(30), {"reproduction": story.sign("reproduction", reproduced)})
     measured = _evaluation(0.8517, 30, "held-out", sha256_hex(b"evaluation spec"))
     story.enter("evaluation.recorded", measured, _at(30), {"statement": story.sign("pipeline-evaluation", measured)})
-    inputs, manifest = [registration, training, evaluation], None
+    inputs, manifest, promotion = [registration, training, evaluation], None, ""
     for sequence, (name, subject) in enumerate((("promotion", _FIRST), ("next-promotion", _SECOND), ("rollback", _FIRST)), start=1):
         promoted = _promotion(sequence, subject, manifest, inputs if subject is _FIRST else [sha256_hex(b"registration of rainfall:2")])
         manifest = story.sign(name, promoted)
         if sequence == 1:
+            promotion = manifest
             story.sign("approval", _approval(manifest))
             story.sign("vouched-approval", _vouched_approval(manifest))
         if sequence == 2:
+            story.sign("routing", _routing(promotion, manifest))
+            story.sign("rollout-order", _order(manifest))
             story.sign("withdrawal", _withdrawal(manifest, sha256_hex(b"approval of rainfall:2"), None))
             story.sign("vouched-withdrawal", _withdrawal(manifest, sha256_hex(b"vouched approval of rainfall:2"), _ISSUER))
         story.enter("promotion.applied", promoted, _at(40 + sequence), {"artifact": subject.checksum, "manifest": manifest})
@@ -207,6 +212,7 @@ def _promotion(sequence: int, subject: Subject, follows: str | None, inputs: Seq
         input_attestations=inputs,
         verified_at=_at(40 + sequence),
         replaces=_id("promotion 2") if sequence == 3 else None,
+        rollout_digest=sha256_hex(b"rollout of rainfall:2") if sequence == 2 else None,
         approvals_required={"ml-lead": 1, "security": 1} if sequence < 3 else None,
     )
 
@@ -243,6 +249,54 @@ def _withdrawal(manifest: str, approval: str, issuer: str | None) -> bytes:
         withdrawn_by="lin" if issuer else "grace",
         withdrawn_at=_at(42),
         issuer=issuer,
+    )
+
+
+def _routing(champion: str, challenger: str) -> bytes:
+    split = rollouts.Split(rollout_id=_id("rollout"), step=0, weight=500, salt="rainfall-prod-2", unit=Unit.USER)
+    return rollouts.routing(
+        environment="prod",
+        sequence=1,
+        changes=1,
+        champion=(_artifact(1, _FIRST), champion),
+        challenger=(_artifact(2, _SECOND), challenger),
+        split=split,
+        issued_at=_at(41),
+        expires_at=_at(51),
+    )
+
+
+def _artifact(version: int, subject: Subject) -> Artifact:
+    return Artifact(
+        id=_id("artifact" if version == 1 else f"artifact {version}"),
+        model="rainfall",
+        version=version,
+        training_job_id=None,
+        artifact_uri=f"s3://models/artifacts/rainfall{'' if version == 1 else f'-{version}'}.model",
+        digest_kind=subject.digest_kind,
+        checksum=subject.checksum,
+        size_bytes=11,
+        metadata={},
+        manifest_signature_id=None,
+        signer_id=SIGNER.signer_id,
+        signature="",
+        attestation=sha256_hex(b"registration"),
+        registered_by="ada",
+        created_at=_at(11),
+    )
+
+
+def _order(manifest: str) -> bytes:
+    return rollouts.order(
+        rollout_id=_id("rollout"),
+        model="rainfall",
+        environment="prod",
+        subject=_SECOND,
+        manifest=manifest,
+        action=Action.PAUSE,
+        reason="a load test is on",
+        ordered_by="grace",
+        ordered_at=_at(42),
     )
 
 

@@ -151,6 +151,7 @@ CREATE TABLE rollout_batches (
   created_at   timestamptz NOT NULL,
   PRIMARY KEY (rollout_id, batch_id)
 );
+CREATE INDEX rollout_batches_newest ON rollout_batches (rollout_id, created_at);
 -- How often something was counted: kind is units, errors, labelled, wrong, or latency:BIN.
 CREATE TABLE rollout_counts (
   rollout_id  uuid NOT NULL REFERENCES rollouts (id),

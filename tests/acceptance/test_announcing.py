@@ -14,6 +14,8 @@ from prefect.events.schemas.events import ReceivedEvent, ResourceSpecification
 from aiinfra_core import artifact_store, registering
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
+from aiinfra_core.domain.rollout import RolloutStatus
+from aiinfra_core.registry.rollout_moves import ENDS
 from aiinfra_core.settings import Settings
 from flows.promote import promote
 
@@ -71,6 +73,7 @@ def _is_about(automation: AutomationCore, told: dict[str, Any]) -> bool:
 
 def test_the_automations_that_are_shipped_name_statuses_there_are() -> None:
     known = {f"aiinfra.promotion.{status}" for status in PromotionStatus}
+    known |= {"aiinfra.rollout.advanced", *(f"aiinfra.rollout.{status}" for status in ENDS), f"aiinfra.rollout.{RolloutStatus.COMPLETED}"}
     for automation in _shipped():
         assert isinstance(automation.trigger, EventTrigger)
         assert automation.trigger.expect <= known

@@ -17,8 +17,8 @@ from tests import factories
 
 ROOT = Path(__file__).parents[2]
 POOL = "aiinfra"
-VERBS = ("train", "register", "evaluate", "reproduce", "promote", "pipeline", "verify", "settle", "deliver")
-FORMS: dict[str, set[str]] = {"settle": set(), "verify": {"artifact", "incremental"}, "deliver": {"at_once"}}
+VERBS = ("train", "register", "evaluate", "reproduce", "promote", "rollback", "pipeline", "verify", "settle", "rollout", "deliver")
+FORMS: dict[str, set[str]] = {"settle": set(), "rollout": set(), "verify": {"artifact", "incremental"}, "deliver": {"at_once"}}
 Prefect = Callable[..., "subprocess.CompletedProcess[str]"]
 
 pytestmark = pytest.mark.slow
@@ -70,7 +70,7 @@ def test_every_flow_is_deployed_with_a_form_and_without_a_path_of_this_machine(d
         assert set(one["parameter_openapi_schema"]["properties"]) == FORMS.get(one["name"], {"request"})
         assert str(ROOT) not in json.dumps(one)
     schedules = {one["name"]: schedule["active"] for one in deployments for schedule in one["schedules"]}
-    assert schedules == {"verify": True, "settle": False, "deliver": False}
+    assert schedules == {"verify": True, "settle": False, "deliver": False, "rollout": True}
 
 
 def test_a_deployment_run_goes_through_a_worker_to_the_end(

@@ -18,6 +18,8 @@ from flows.pipeline import pipeline
 from flows.promote import promote
 from flows.register import register
 from flows.reproduce import reproduce
+from flows.rollback import rollback
+from flows.rollout import rollout
 from flows.settle import settle
 from flows.train import train
 from flows.verify import verify
@@ -31,9 +33,11 @@ COMMANDS: dict[str, tuple[Flow[..., Any], Callable[..., dict[str, Any]]]] = {
     "evaluate": (evaluate, command_line.evaluation),
     "reproduce": (reproduce, command_line.reproduction),
     "promote": (promote, command_line.promotion),
+    "rollback": (rollback, command_line.going_back),
     "pipeline": (pipeline, command_line.pipeline),
     "verify": (verify, command_line.verification),
     "settle": (settle, command_line.settling),
+    "rollout": (rollout, command_line.looking),
     "deliver": (deliver, command_line.delivery),
 }
 

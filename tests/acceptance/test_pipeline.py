@@ -74,6 +74,7 @@ def test_a_good_model_goes_from_training_to_prod_signed_and_with_its_provenance(
     assert {"https://slsa.dev/provenance/v1", "https://slsa.dev/verification_summary/v1"} <= predicates
 
 
+@pytest.mark.slow
 def test_the_pipeline_run_twice_does_nothing_twice(settings: Settings, code_ref: str) -> None:
     first = pipeline(_request(code_ref))
     before = whole_state(settings)

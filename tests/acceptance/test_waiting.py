@@ -66,6 +66,7 @@ def test_a_pipeline_ends_where_people_have_to_agree_and_goes_on_from_there(
     assert went_on.promotions[0].promotion_id == promotion.id
 
 
+@pytest.mark.slow
 def test_what_waited_too_long_is_ended_by_the_flow_that_settles(
     settings: Settings, code_ref: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

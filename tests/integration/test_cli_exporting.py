@@ -48,7 +48,7 @@ def test_a_model_is_exported_and_verified_and_each_command_names_the_next(trusti
     seen += f" --trust {trusting.trust_root.parent}"
     report = run(f"verify {tmp_path / 'later'} --trust-root {trusting.trust_root} {seen} --json").json
     assert report["verified"] is True
-    assert [step["step"] for step in report["steps"]] == list(range(1, 14))
+    assert [step["step"] for step in report["steps"]] == list(range(1, 15))
     assert {step["outcome"] for step in report["steps"]} == {"pass", "not-applicable"}
     assert (report["subject"]["model"], report["subject"]["version"]) == ("rainfall", 1)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_core import agreeing, deciding
-from aiinfra_core.domain.promotion import PromotionStatus, Stage
+from aiinfra_core import agreeing, deciding, promoting
+from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus, Stage
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.verification import policies
 from aiinfra_core.registry.dossier import Dossier
@@ -19,6 +19,7 @@ from aiinfra_core.registry.policy_decisions import Judgement
 from aiinfra_core.rules import sandbox
 from aiinfra_core.settings import Settings
 from tests.simulators.exports import checked, exported, installation, problems, trained
+from tests.simulators.kept_rollouts import sent_back
 from tests.simulators.policies import promote, under
 
 MANY = f"[{','.join(['1'] * 60)}]"
@@ -40,6 +41,15 @@ parameters: {least: 0.5}
 rules:
   - {id: scored, expression: evaluation.metrics.quality > 0.5, reason: never}
   - {id: at-the-end, stage: apply, expression: evaluation.metrics.quality > 0.8, reason: "It scored {evaluation.metrics.quality}."}
+"""
+
+
+SEES_WHAT_IS_CURRENT = """\
+name: sees-what-is-current
+version: "1"
+answers: {allow: fine, deny: not-fine}
+rules:
+  - {id: after, expression: current == null || current.version == 1, reason: "{current}"}
 """
 
 
@@ -126,6 +136,28 @@ def test_rules_for_the_end_are_judged_again_also_where_nobody_had_to_agree(at_th
     (manifest,) = report.story.manifests()
     assert manifest.said.approvals_required is None
     assert report.story.taken_in[manifest.claim.digest].row("model_promotions")["approvals_required"] == "{}"
+
+
+def test_a_policy_file_that_is_changed_meanwhile_does_not_spare_a_promotion_its_rules_for_the_end(
+    at_the_end: Settings, place: Settings
+) -> None:
+    request = PromotionRequest(
+        artifact=str(trained(at_the_end, "meanwhile").id), environment="prod", evaluation={"quality": 0.9}, requested_by="paul"
+    )
+    promotion_id = promoting.request_promotion(at_the_end, request)
+    promoting.decide(at_the_end, promotion_id)
+    signed = promoting.sign_manifest(place, promotion_id)
+    assert (signed.status, signed.approvals_required) == (PromotionStatus.PENDING_APPROVAL, {})
+
+
+def test_what_was_current_is_what_was_applied_also_after_a_challenger_was_sent_back(place: Settings, tmp_path: Path) -> None:
+    settings = under(place, tmp_path, SEES_WHAT_IS_CURRENT)
+    assert promote(settings, trained(settings, "back")).status is PromotionStatus.APPLIED
+    trained(settings, "back", seed=2)
+    sent_back(settings, "back:2", "prod")
+    assert promote(settings, trained(settings, "back", seed=3)).status is PromotionStatus.APPLIED
+    assert settings.trust_root is not None
+    assert problems(checked(exported(settings, "back@prod", tmp_path / "out"), settings.trust_root)) == []
 
 
 def _never_asked_again(patch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,8 @@ FORGED: list[tuple[str, Edit]] = [
     ("people", lambda it: it["people"].update(trainer="eve")),
     ("people", lambda it: it["people"].update(registrar="eve")),
     ("people", lambda it: it["people"].update(evaluators=["mallory"])),
+    ("rollout", lambda it: it.update(rollout={"weights": [5, 100]})),
+    ("rollback", lambda it: it.update(rollback={"reason": "to be judged by other rules", "fromVersion": 1, "toVersion": 2})),
 ]
 
 

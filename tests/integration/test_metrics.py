@@ -131,7 +131,8 @@ def test_a_database_that_is_gone_takes_only_its_own_figures_with_it(settings: Se
         found = samples(httpx.get(f"{url}/metrics", timeout=30).text)
     assert found["ai_infra_database_up",] == 0
     assert ("ai_infra_audit_log_events",) not in found
-    assert ("ai_infra_canary_rollbacks_total",) in found
+    assert ("ai_infra_canary_rollbacks_total",) not in found
+    assert ("ai_infra_drift_suggestions_total",) in found
 
 
 def test_the_lag_of_a_sink_is_told_without_its_address(settings: Settings) -> None:

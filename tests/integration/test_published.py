@@ -40,6 +40,7 @@ def locked(client: Any, moto_endpoint: str, tmp_path: Path) -> Location:
     return Location(f"s3://{LOCKED}/{tmp_path.name}", moto_endpoint)
 
 
+@pytest.mark.slow
 def test_what_is_put_once_is_read_again_and_never_replaced(place: Place) -> None:
     for _ in range(2):
         published.put_once(place.location, "log/1", b"first")
@@ -50,6 +51,7 @@ def test_what_is_put_once_is_read_again_and_never_replaced(place: Place) -> None
         published.read_oldest(place.location, "log/2")
 
 
+@pytest.mark.slow
 def test_names_are_listed_in_order_and_from_any_place_on(place: Place) -> None:
     assert list(published.names_below(place.location, "log")) == []
     for name in ("log/2", "log/10", "log/1", "log/deeper/3", "logs/4"):

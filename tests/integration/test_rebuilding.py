@@ -3,16 +3,17 @@
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
-from aiinfra_core import database, rebuilding, verifying
+from aiinfra_core import database, rebuilding, rolling_out, verifying
 from aiinfra_core.audit_log.delivering.delivery import deliver
 from aiinfra_core.columns import metadata
 from aiinfra_core.domain.promotion import PromotionStatus
+from aiinfra_core.domain.rollout import Verdict
 from aiinfra_core.domain.trust import Compromise
 from aiinfra_core.errors import Conflict, EvidenceBroken
 from aiinfra_core.evidence import trust_editing
@@ -37,11 +38,13 @@ def test_a_rebuilt_database_equals_the_lost_one_row_for_row(lost: Lost) -> None:
     assert rebuilt.head.seq == len(before["audit_events"])
 
 
-def test_a_new_promotion_goes_on_top_of_a_rebuilt_history(lost: Lost) -> None:
+def test_a_new_promotion_and_an_open_rollout_go_on_after_a_rebuild(lost: Lost) -> None:
     rebuilding.rebuild(lost.empty, lost.address)
     assert verifying.verify_history(lost.empty).findings == []
-    promotion = ask(lost.empty, "rainfall:2", "prod", 0.95)
+    promotion = ask(lost.empty, "rainfall:3", "staging", 0.95)
     assert promotion.status is PromotionStatus.APPLIED
+    (looked,) = rolling_out.look_round(lost.empty, datetime.now(UTC) + timedelta(minutes=2))
+    assert (looked.rollout.environment, looked.look and looked.look.verdict) == ("prod", Verdict.HOLD)
     history = verifying.verify_history(lost.empty)
     assert (history.findings, history.waiting) == ([], 0)
 

@@ -26,14 +26,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from aiinfra_core import jobs, registering, verifying
+from aiinfra_core import database, jobs, registering, rolling_out, verifying
 from aiinfra_core.cards import write_card
 from aiinfra_core.domain.card import CardText
 from aiinfra_core.domain.promotion import PromotionRequest
+from aiinfra_core.domain.rollout import RolloutSpec
 from aiinfra_core.promoting import promote
+from aiinfra_core.registry import rollouts
 from aiinfra_core.settings import Settings
 from scripts.openapi import WRITTEN
 from tests.factories import make_training_repository, training_spec
+from tests.simulators.approvers import registered
 from tests.simulators.http_story import open_to_debug
 from tests.simulators.postgres import made_database
 from tests.simulators.served import environment, started
@@ -94,7 +97,20 @@ def _fill(settings: Settings, folder: Path) -> Known:
         "/ai-infra/jobs/{job_id}": str(job.id),
         "/ai-infra/models/{id}": str(artifact.id),
         "/ai-infra/promotions/{id}": str(promotion.id),
+        "/ai-infra/rollouts/{id}": str(_rolled_out(settings)),
     }
+
+
+def _rolled_out(settings: Settings) -> UUID:
+    for content in ("first", "second"):
+        artifact = registered(settings, content, model="sunshine")
+        asked = {"artifact": str(artifact.id), "environment": "staging", "evaluation": {"quality": 0.9}, "requested_by": "ada"}
+        promotion = promote(settings, PromotionRequest(**asked, rollout=RolloutSpec()))
+    with database.autocommit(settings) as connection:
+        found = rollouts.of_promotion(connection, promotion.id)
+    assert found is not None
+    rolling_out.look_at(settings, found.id)
+    return found.id
 
 
 def _checked(operation: Any, service: tuple[str, Known, Settings], examples: int, **more: Any) -> None:

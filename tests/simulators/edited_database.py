@@ -14,17 +14,29 @@ from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.log_tables import audit_checkpoints, audit_dead_letters, audit_deliveries, audit_events, audit_outbox, audit_tiles
+from aiinfra_core.rollout_tables import rollout_batches, rollout_counts, rollout_units
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.tables import STATE_TABLES, request_ids
 from aiinfra_core.work_tables import job_leases, search_metrics, search_terms
-from tests.simulators import kept_records
+from tests.simulators import kept_records, kept_rollouts
 from tests.simulators.long_log import fill
 from tests.simulators.postgres import made_database
 
 EVIDENCE = (*STATE_TABLES, audit_events, audit_tiles, audit_checkpoints)
 # They say how far work has come, and prove nothing.
-OPERATIONAL = (request_ids, audit_outbox, audit_deliveries, audit_dead_letters, job_leases, search_terms, search_metrics)
+OPERATIONAL = (
+    request_ids,
+    audit_outbox,
+    audit_deliveries,
+    audit_dead_letters,
+    job_leases,
+    search_terms,
+    search_metrics,
+    rollout_batches,
+    rollout_counts,
+    rollout_units,
+)
 FILLED = 260  # more than one tile holds
 
 Story = tuple[Engine, Settings]
@@ -54,7 +66,7 @@ def story(postgres_server: str, migrated_template: str, tmp_path_factory: pytest
 
 
 def lived(settings: Settings) -> None:
-    """Train, register, evaluate, reproduce and promote, with and without people who agree; write cards, import and prune."""
+    """Train, register, evaluate, reproduce and promote, with and without people who agree, roll out; write cards, import and prune."""
     signer = audit_signer(settings)
     fill(settings, FILLED, signer)
     for seed, model in enumerate(("rainfall", "rainfall", "snow")):
@@ -71,6 +83,7 @@ def lived(settings: Settings) -> None:
     kept_records.prune_two(settings)
     kept_records.measure_and_reproduce(settings)
     kept_records.ask_people(settings)
+    kept_rollouts.roll_out(settings)
     sequence_pending(settings, signer)
     checkpoints.checkpoint(settings, signer)
 

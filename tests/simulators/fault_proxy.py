@@ -1,6 +1,6 @@
-"""A proxy between us and a SentinelNet that lets the question through and does something to the answer.
+"""A proxy between us and a SentinelNet, or Prometheus, that lets the question through and does something to the answer.
 
-One connection carries one question; the SentinelNet behind it has always decided before the fault happens.
+One connection carries one question; the service behind it has always decided before the fault happens.
 """
 
 import json
@@ -135,7 +135,7 @@ def _message(one: socket.socket) -> bytes:
             return b""
         data += more
     head, _, body = data.partition(b"\r\n\r\n")
-    length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:"))
+    length = next((int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
     while len(body) < length:
         body += one.recv(65536)
     return head + b"\r\n\r\n" + body

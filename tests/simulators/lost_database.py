@@ -19,11 +19,20 @@ from aiinfra_core.errors import AiInfraError, Unavailable
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.settings import Settings
 from tests import factories
-from tests.simulators import kept_records
+from tests.simulators import kept_records, kept_rollouts
 from tests.simulators.postgres import made_database
 
 # What is not told of in the log, or says how far the log went.
-NOT_REBUILT = {"request_ids", "job_leases", "audit_deliveries", "audit_dead_letters", "audit_outbox"}
+NOT_REBUILT = {
+    "request_ids",
+    "job_leases",
+    "audit_deliveries",
+    "audit_dead_letters",
+    "audit_outbox",
+    "rollout_batches",
+    "rollout_counts",
+    "rollout_units",
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +60,7 @@ def ask(settings: Settings, artifact: str, environment: str, quality: float | No
 
 
 def live(settings: Settings, code_ref: str) -> None:
-    """Train, fail, register, evaluate, reproduce, promote, agree, write cards, import and prune: every kind of row and of its moves."""
+    """Train, fail, register, evaluate, reproduce, promote, agree, roll out, write cards, import, prune: all rows and all their moves."""
     for seed in (1, 2, 3):
         spec = factories.training_spec(code_ref, seed=seed)
         job = jobs.train(settings, spec, requested_by="tess", on_output=lambda _: None)
@@ -67,6 +76,7 @@ def live(settings: Settings, code_ref: str) -> None:
     kept_records.prune_two(settings)
     kept_records.measure_and_reproduce(settings)
     kept_records.ask_people(settings)
+    kept_rollouts.roll_out(settings)
 
 
 def publish(settings: Settings) -> bytes:

@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID
 
 from aiinfra_core.checksums import sha256_hex
-from aiinfra_core.domain.artifact import DigestKind, EvaluationKind
+from aiinfra_core.domain.artifact import Artifact, DigestKind, EvaluationKind
+from aiinfra_core.domain.rollout import Action, Unit
 from aiinfra_core.domain.training import DatasetRef, TrainingSpec
-from aiinfra_core.evidence import confirmations, custody, statements
+from aiinfra_core.evidence import confirmations, custody, rollouts, statements
 from aiinfra_core.evidence.checkpoint import Checkpoint
 from aiinfra_core.evidence.statement import Subject
 
@@ -146,6 +147,57 @@ def withdrawal(**changes: Any) -> bytes:
         "withdrawn_at": MOMENT,
     }
     return confirmations.withdrawal(**{**fields, **changes})
+
+
+def order(**changes: Any) -> bytes:
+    fields: dict[str, Any] = {
+        "rollout_id": ID,
+        "model": "rainfall",
+        "environment": "prod",
+        "subject": SUBJECT,
+        "manifest": HEX,
+        "action": Action.PAUSE,
+        "reason": "a load test",
+        "ordered_by": "grace",
+        "ordered_at": MOMENT,
+    }
+    return rollouts.order(**{**fields, **changes})
+
+
+def routing(**changes: Any) -> bytes:
+    """Where traffic goes while a challenger has 5 %."""
+    fields: dict[str, Any] = {
+        "environment": "prod",
+        "sequence": 3,
+        "changes": 1,
+        "champion": (artifact(), HEX),
+        "challenger": (artifact(version=4), HEX),
+        "split": rollouts.Split(ID, 0, 500, "salt-of-prod", Unit.USER),
+        "issued_at": MOMENT,
+        "expires_at": MOMENT + timedelta(minutes=10),
+    }
+    return rollouts.routing(**{**fields, **changes})
+
+
+def artifact(**changes: Any) -> Artifact:
+    fields: dict[str, Any] = {
+        "id": ID,
+        "model": "rainfall",
+        "version": 3,
+        "training_job_id": None,
+        "artifact_uri": "s3://models/x",
+        "digest_kind": DigestKind.FILE,
+        "checksum": HEX,
+        "size_bytes": 1,
+        "metadata": {},
+        "manifest_signature_id": None,
+        "signer_id": "test",
+        "signature": "",
+        "attestation": HEX,
+        "registered_by": "ada",
+        "created_at": MOMENT,
+    }
+    return Artifact(**{**fields, **changes})
 
 
 def vouched_withdrawal(**changes: Any) -> bytes:

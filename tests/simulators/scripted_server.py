@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    do_GET = do_POST  # noqa: N815 - the names are the base class's
+    do_GET = do_PATCH = do_POST  # noqa: N815 - the names are the base class's
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the base class's
         """Stay silent."""

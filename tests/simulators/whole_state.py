@@ -42,7 +42,7 @@ def _blank(text: str, lasting: set[str]) -> str:
 
 
 def _without_signed_bytes(row: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: value for name, value in row.items() if name not in ("envelope", "signature", "seq", "id")}
+    shown = {name: value for name, value in row.items() if name not in ("envelope", "signature", "seq", "id", "salt")}
     if isinstance(payload := shown.get("payload"), str):
         event = json.loads(payload)
         event["rows"] = {table: _without_signed_bytes(row) for table, row in event.get("rows", {}).items()}

@@ -32,7 +32,7 @@ BATCH = 500
 _MARSHAL = 2  # the last format in which equal values give equal bytes, whatever else refers to them
 # State table -> the column that names the envelope its `signature` and `signer_id` were copied from, or that says the same as the row.
 _SIGNED_BY = {"model_artifacts": "attestation", "model_promotions": "manifest"}
-_SAID_BY = dict.fromkeys(("reproductions", "artifact_scans", "approvals", "approval_withdrawals"), "attestation")
+_SAID_BY = dict.fromkeys(("reproductions", "artifact_scans", "approvals", "approval_withdrawals", "rollout_orders"), "attestation")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 Connection = psycopg.Connection[Any]
@@ -40,8 +40,11 @@ _Told = tuple[int | None, bytes]
 
 
 def digest(row: dict[str, Any]) -> bytes:
-    """Return the digest of a row as an event tells of it, its columns in the order of their names; to compare only, never published."""
-    return sha256(marshal.dumps(row, _MARSHAL)).digest()
+    """Return the digest of a row as an event tells of it, its columns in the order of their names; to compare only, never published.
+
+    What is NULL is left out: events of earlier releases do not name the columns that came later.
+    """
+    return sha256(marshal.dumps({name: value for name, value in row.items() if value is not None}, _MARSHAL)).digest()
 
 
 def parts(connection: Connection, table: Table) -> list[tuple[int, int | None]]:

@@ -19,7 +19,7 @@ from aiinfra_core.audit_log.checking.walk import Problem, Tip
 from aiinfra_core.errors import Conflict, Misconfigured
 
 MOST_PROBLEMS = 1000
-_FORMAT = 1
+_FORMAT = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS state (one INTEGER PRIMARY KEY CHECK (one = 1), value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS told (place TEXT, key TEXT, seq INTEGER, digest BLOB, PRIMARY KEY (place, key)) WITHOUT ROWID;

@@ -15,7 +15,7 @@ from threading import Event
 
 from sqlalchemy import Connection
 
-from aiinfra_core.audit_log.delivering import archive, cloud_events, progress, sinks, values, webhook
+from aiinfra_core.audit_log.delivering import archive, cloud_events, progress, router, sinks, values, webhook
 from aiinfra_core.audit_log.delivering.sinks import Row, Sink, Take
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.settings import Settings
@@ -70,8 +70,10 @@ def deliver(settings: Settings, *, at_once: bool = False, seconds: float | None 
 
 def taker(settings: Settings, connection: Connection, sink: Sink) -> Take:
     """Return what gives events to a sink."""
-    if sink.for_people:
+    if sink.listens == "people":
         return webhook.to(settings, sink)
+    if sink.listens == "router":
+        return router.to(settings, connection, sink)
     if sink.archive is None:
         return cloud_events.to(settings, sink)
     return archive.to(sink.archive, partial(values.read, connection))

@@ -5,7 +5,7 @@ How a sink takes an event lives in `cloud_events` and `archive`, how far each on
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from aiinfra_core import artifact_store, checksums, outbound
@@ -30,14 +30,14 @@ _LEAST_OF_ID = 8
 class Sink:
     """One address; `id` is its hex SHA-256, `name` says where it is without what in it may be secret.
 
-    `archive` is the place of an archive, None for an HTTP sink; `for_people` is the webhook that is told what people wait for.
+    `archive` is the place of an archive, None for an HTTP sink; `listens` says who does: everybody else is given the log as it is.
     """
 
     address: str = field(repr=False)
     id: str
     name: str
     archive: Location | None
-    for_people: bool = False
+    listens: Literal["bus", "people", "router"] = "bus"
 
 
 def configured(settings: Settings) -> list[Sink]:
@@ -52,8 +52,7 @@ def configured(settings: Settings) -> list[Sink]:
         if sink.id in found:
             raise Misconfigured(f"Address {number} of {SETTING} is there twice; name each sink once.")
         found[sink.id] = sink
-    webhook = of_webhook(settings)
-    return [*found.values(), webhook] if webhook else list(found.values())
+    return [*found.values(), *filter(None, (of_webhook(settings), of_router(settings)))]
 
 
 def named(settings: Settings, text: str) -> Sink:
@@ -85,7 +84,19 @@ def of_webhook(settings: Settings) -> Sink | None:
     if settings.notify_url is None:
         return None
     url = outbound.endpoint("AI_INFRA_NOTIFY_URL", settings.notify_url.get_secret_value())
-    return Sink(url, checksums.sha256_hex(f"notify {url}".encode()), f"{_without_path(url)} (notifications)", None, for_people=True)
+    return Sink(url, checksums.sha256_hex(f"notify {url}".encode()), f"{_without_path(url)} (notifications)", None, "people")
+
+
+def of_router(settings: Settings) -> Sink | None:
+    """Return the webhook that a router is told by how traffic is split, if there is one.
+
+    Raises:
+        Misconfigured: its address is no URL.
+    """
+    if settings.router_url is None:
+        return None
+    url = outbound.endpoint("AI_INFRA_ROUTER_URL", settings.router_url.get_secret_value())
+    return Sink(url, checksums.sha256_hex(f"router {url}".encode()), f"{_without_path(url)} (router)", None, "router")
 
 
 def _sink(settings: Settings, address: str, named: str) -> Sink:

@@ -1,7 +1,6 @@
 """People's notifications: one webhook that is told of what they wait for, out of the log like every other sink.
 
-The signatures are those of Standard Webhooks, the body is small and holds no evidence: whoever wants to be sure follows its link. Where the
-address may lead is in `guarded`.
+The body is small and holds no evidence: whoever wants to be sure follows its link. How it is signed and sent is in `signed_post`.
 """
 
 import logging
@@ -9,17 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import Any
-from urllib.parse import urlsplit
 
-from standardwebhooks import Webhook
-
-from aiinfra_core import canonical_json, checksums, outbound
+from aiinfra_core import canonical_json, checksums
 from aiinfra_core.audit_log.checking.check import History
-from aiinfra_core.audit_log.delivering import guarded
-from aiinfra_core.audit_log.delivering.sinks import LATER, Row, Sink, Take, of_webhook
+from aiinfra_core.audit_log.delivering.signed_post import PART, Door, post
+from aiinfra_core.audit_log.delivering.sinks import Row, Sink, Take, of_webhook
 from aiinfra_core.errors import BadInput, Misconfigured, Unavailable
 from aiinfra_core.evidence.statement import timestamp
-from aiinfra_core.outbound import Patience
 from aiinfra_core.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -32,6 +27,14 @@ TOLD = (
     "promotion.remediation",
     "promotion.expired",
     "promotion.superseded",
+    "rollout.started",
+    "rollout.advanced",
+    "rollout.completed",
+    "rollout.paused",
+    "rollout.resumed",
+    "rollout.aborted",
+    "rollout.ended",
+    "rollout.superseded",
     "rollback.*",
     "drift.*",
     "audit.failed",
@@ -39,9 +42,6 @@ TOLD = (
 """What is told where AI_INFRA_NOTIFY_EVENTS says nothing."""
 STALE = timedelta(days=1)
 """What is older than this is passed by: who configures a webhook today does not want last year's promotions."""
-_PART = "audit_sink"
-_PATIENCE = Patience(timeout_seconds=10.0, attempts=1)
-_MOST_REPLY_BYTES = 64 * 1024
 _PROMOTION = {
     "id": "promotionId",
     "model": "model",
@@ -64,7 +64,7 @@ def to(settings: Settings, sink: Sink) -> Take:
             except (BadInput, KeyError, TypeError) as error:
                 yield f"Nobody could be told of the event: {error}"
             else:
-                yield None if told is None else _post(settings, sink, str(row["id"]), told)
+                yield None if told is None else post(_door(settings, sink), str(row["id"]), told)
 
     return take
 
@@ -85,9 +85,9 @@ def tell(settings: Settings, sink: Sink, message_id: str, kind: str, data: Mappi
     if not _wanted(settings, kind):
         return
     body = {"type": kind, "timestamp": timestamp(datetime.now(UTC)), "data": dict(data)}
-    refusal = _post(settings, sink, message_id, body)
+    refusal = post(_door(settings, sink), message_id, body)
     if refusal is not None:
-        raise Unavailable(_PART, refusal)
+        raise Unavailable(PART, refusal)
 
 
 def _told(settings: Settings, row: Row) -> dict[str, Any] | None:
@@ -102,6 +102,8 @@ def _told(settings: Settings, row: Row) -> dict[str, Any] | None:
     data = {"subject": payload["subject"], "actor": payload["actor"], "seq": row["seq"]}
     if promotion is not None:
         data |= _of_promotion(settings, promotion)
+    if "rollouts" in payload["rows"]:
+        data |= _of_rollout(settings, payload["rows"])
     return {"type": kind, "timestamp": payload["time"], "data": data}
 
 
@@ -120,30 +122,26 @@ def _of_promotion(settings: Settings, row: Mapping[str, Any]) -> dict[str, Any]:
         told["approvalsRequired"] = canonical_json.loads(row["approvals_required"])
     if settings.public_url is not None:
         told["link"] = f"{settings.public_url.rstrip('/')}/ai-infra/promotions/{row['id']}/page"
+    if isinstance(row.get("rollback"), str):
+        told["rollback"] = canonical_json.loads(row["rollback"])
     return told
 
 
-def _post(settings: Settings, sink: Sink, message_id: str, told: Mapping[str, Any]) -> str | None:
-    body, parts, now = canonical_json.dumps(told), urlsplit(sink.address), datetime.now(UTC)
-    headers = {
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": _signer(settings).sign(message_id, now, body.decode()),
-    }
-    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    address = guarded.address_of(_PART, host, port, settings.notify_networks, _PATIENCE.timeout_seconds)
-    reply = outbound.post(_PART, sink.address, body, headers=headers, patience=_PATIENCE, max_bytes=_MOST_REPLY_BYTES, connect_to=address)
-    if 200 <= reply.status < 300:
-        return None
-    if 400 <= reply.status < 500 and reply.status not in LATER:
-        return f"{sink.name} answered HTTP {reply.status}."
-    raise Unavailable(_PART, f"{sink.name} answered HTTP {reply.status}, and redirects are not followed; check AI_INFRA_NOTIFY_URL.")
+def _of_rollout(settings: Settings, rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of a rollout: where it stands, the challenger's share in per cent, and why."""
+    row = rows["rollouts"]
+    reasons = (rows.get(table, {}).get("reason") for table in ("rollouts", "rollout_orders", "canary_looks"))
+    told = {"rolloutId": row["id"], "model": row["model"], "environment": row["environment"], "promotionId": row["promotion_id"]}
+    told |= {"rolloutStatus": row["status"], "step": row["step"], "percent": row["weight"] / 100}
+    if reason := next(filter(None, reasons), None):
+        told["reason"] = reason
+    if settings.public_url is not None:
+        told["link"] = f"{settings.public_url.rstrip('/')}/ai-infra/rollouts/{row['id']}/page"
+    return told
 
 
-def _signer(settings: Settings) -> Webhook:
-    if settings.notify_secret is None:
-        raise Misconfigured("AI_INFRA_NOTIFY_URL needs AI_INFRA_NOTIFY_SECRET, which whoever receives it knows, too.")
-    return Webhook(settings.notify_secret.get_secret_value())
+def _door(settings: Settings, sink: Sink) -> Door:
+    return Door(sink, settings.notify_secret, settings.notify_networks, "AI_INFRA_NOTIFY")
 
 
 def audit_failed(settings: Settings, history: History) -> None:

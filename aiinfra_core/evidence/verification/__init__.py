@@ -18,6 +18,8 @@ The steps, cited where they are done:
 11. sequence: in each environment the promotions rise from 1 without a gap, each linked to the one before and applied by an entry.
 12. current: the export is fresh, and its last promotion is what the environment pointed to.
 13. files: nothing in the directory was changed, added or taken away since the export was signed.
+14. rollouts: what had to earn its traffic did: each move of its rollout is what a look says or somebody ordered and signed, and every
+    verdict follows once more from its counts; what overrides a rollback or goes back may do so.
 
     verify       runs the steps and gives the report
     report       steps, outcomes, problems
@@ -31,6 +33,8 @@ The steps, cited where they are done:
     policies     7
     recorded_inputs  7: what the rules saw against everything else
     sequence     11, 12
+    rollouts     14: what leads from a manifest to the end of its rollout, and overrides and rollbacks
+    rollout_moves  14: the entries of one rollout in their order
     directory    6, 13: the bytes of the model and every other file
 
 A step looks only at what passed the steps it leans on; what did not is missing to it. Step 1 is `trust_root`'s.

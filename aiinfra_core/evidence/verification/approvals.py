@@ -67,7 +67,7 @@ def _needed(story: Story, manifest: Manifest) -> dict[str, int]:
     policy, applied = document(story, manifest), manifest.applied
     return most(
         manifest.said.approvals_required or {},
-        policy.conditions.approvals if policy else {},
+        policy.asks_for(rollback=manifest.said.replaces is not None).approvals if policy else {},
         trust.threshold(story.trust, manifest.said.environment, applied.created_at if applied else story.log.created_at),
     )
 

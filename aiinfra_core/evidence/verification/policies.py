@@ -136,7 +136,7 @@ def _check_policy(story: Story, manifest: Manifest, digest: str, registered: Map
         return minimum is not None and _applies_again(story, manifest, minimum)
     _judge_again(story, manifest, registered, judging, Stage.REQUEST, digest)
     # Whoever waited was judged again then, by what the policy was by then; rules for that moment are judged for no other.
-    if story.waited(manifest) or any(rule.stage is Stage.APPLY for rule in policy.rules):
+    if story.waited(manifest) or policy.is_judged_at_the_end(rollback=manifest.said.replaces is not None):
         _judge_again(story, manifest, registered, judging, Stage.APPLY)
     return True
 

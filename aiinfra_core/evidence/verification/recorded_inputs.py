@@ -12,6 +12,7 @@ from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import EvaluationKind
 from aiinfra_core.domain.evaluation import source_of
 from aiinfra_core.domain.promotion import Part
+from aiinfra_core.domain.rollout import RolloutSpec
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.confirmation_predicates import Reproduction, Scan, VouchedApproval
 from aiinfra_core.evidence.kept_rows import text_digest
@@ -22,6 +23,7 @@ from aiinfra_core.evidence.verification.log import Entry
 from aiinfra_core.evidence.verification.people import people_behind, roles_of
 from aiinfra_core.evidence.verification.records import Registered
 from aiinfra_core.evidence.verification.story import Manifest, Story
+from aiinfra_core.rules import rollout_views
 
 Inputs = Mapping[str, Any]
 _Later = TypeVar("_Later", Evaluation, Reproduction, Scan)
@@ -53,7 +55,10 @@ def check(story: Story, manifest: Manifest, registered: Mapping[str, Registered]
         "scan": it.is_scan,
         "approvals": lambda said: all(map(it.has_approval, said)),
         "people": it.are_people,
+        "rollout": it.is_rollout,
+        "rollback": it.is_rollback,
     }
+    inputs = {"rollout": None, "rollback": None} | dict(inputs)  # recorded before there were any: it must have been neither
     for name in ("artifact", "environment", "requester", "evaluation"):
         if name not in inputs:
             raise EvidenceBroken("policy", f"what the rules saw in {entry.place} has no {name}.")
@@ -150,6 +155,22 @@ class _Proven:
     def _formats(self, claim: Claim) -> list[str]:
         return sorted({finding["format"] for finding in self._row_of(claim, "artifact_scans", "findings")})
 
+    def is_rollout(self, said: Inputs | None) -> bool:
+        text = self.story.value(self._promotion_row().get("rollout"))
+        try:
+            spec = RolloutSpec(**canonical_json.loads(text)) if text else None
+        except (TypeError, ValueError):
+            return False
+        return (spec.digest() if spec else None) == self.manifest.said.rollout_digest and rollout_views.rollout(spec) == said
+
+    def is_rollback(self, said: Inputs | None) -> bool:
+        before, replaces = self._before(), self.manifest.said.replaces
+        if said is None or replaces is None or before is None:
+            return said is None and replaces is None
+        told = canonical_json.loads(self.story.value(self._promotion_row().get("rollback")) or "{}")
+        shown = rollout_views.rollback(told.get("reason"), self._registered_of(before).version, self.registration.version)
+        return said == shown and (before.said.promotion_id, told.get("replaces")) == (replaces, replaces)
+
     def has_approval(self, said: Inputs) -> bool:
         given = [(claim, one) for claim, one in self.story.agreeing(self.manifest.claim.digest) if self._is_before(claim.digest)]
         told = [(one.approver, "identity" if isinstance(one, VouchedApproval) else "key", roles_of(claim, one)) for claim, one in given]
@@ -167,8 +188,10 @@ class _Proven:
 
     def _asker(self) -> Any:
         """Return who asked: in the requester's name, or the requester."""
-        row = self.manifest.applied.row("model_promotions") if self.manifest.applied else {}
-        return row.get("asked_by") or self.manifest.said.requested_by
+        return self._promotion_row().get("asked_by") or self.manifest.said.requested_by
+
+    def _promotion_row(self) -> Mapping[str, Any]:
+        return self.manifest.applied.row("model_promotions") if self.manifest.applied else {}
 
     def _is_before(self, digest: str) -> bool:
         return self.story.taken_in[digest].seq < self.entry.seq

@@ -34,6 +34,7 @@ STEPS = {
     11: "sequence",
     12: "current",
     13: "files",
+    14: "rollouts",
 }
 REQUIRED = frozenset({1, 2, 3, 4, 6, 8, 9, 13})
 

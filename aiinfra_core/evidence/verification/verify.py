@@ -10,7 +10,7 @@ from aiinfra_core.evidence import bundle, trust_root, tuf_metadata
 from aiinfra_core.evidence.bundle import Bundle
 from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.evidence.trust_root import TrustRoot
-from aiinfra_core.evidence.verification import approvals, claims, directory, kept, log, policies, records, sequence
+from aiinfra_core.evidence.verification import approvals, claims, directory, kept, log, policies, records, rollouts, sequence
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.log import Log
 from aiinfra_core.evidence.verification.records import Registered
@@ -93,6 +93,7 @@ def verify(files: Bundle, question: Question) -> Report:
     policies.check_policies(report.story, registered, steps[7])
     sequence.check_sequence(report.story, registered, steps[11])
     sequence.check_current(report.story, question.now, question.max_age, steps[12])
+    rollouts.check_rollouts(report.story, registered, steps[14])
     return report
 
 

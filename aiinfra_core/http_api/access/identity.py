@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from aiinfra_core.domain.approval import DEBUG_TOKEN
 from aiinfra_core.errors import Forbidden, Unauthenticated
 
-ROLES = ("viewer", "trainer", "executor", "registrar", "promoter", "approver", "auditor", "admin")
+ROLES = ("viewer", "trainer", "executor", "registrar", "promoter", "approver", "reporter", "auditor", "admin")
 APPROVER = "approver"
 PER_ENVIRONMENT = ("promoter", APPROVER)
 WHO_ARE_YOU = "This needs a bearer token, a client certificate or, in development, X-Debug-Token."
@@ -95,5 +95,6 @@ Executor = Annotated[Identity, Depends(Demand(("executor",)))]
 Registrar = Annotated[Identity, Depends(Demand(("registrar",)))]
 Promoter = Annotated[Identity, Depends(Demand(("promoter",)))]
 Approver = Annotated[Identity, Depends(Demand((APPROVER,)))]
+Reporter = Annotated[Identity, Depends(Demand(("reporter",)))]
 Auditor = Annotated[Identity, Depends(Demand(("auditor",)))]
 Admin = Annotated[Identity, Depends(Demand(("admin",)))]

@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from aiinfra_core import database, measurements
@@ -17,6 +17,7 @@ from aiinfra_core.audit_log.figures import figures
 from aiinfra_core.errors import AiInfraError
 from aiinfra_core.http_api.access.identity import PublicInDevelopment
 from aiinfra_core.http_api.strict_json import StrictRoute
+from aiinfra_core.registry import rollouts
 from aiinfra_core.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -43,10 +44,10 @@ class _LookedUp(Collector):
 
     def __init__(self, settings: Settings) -> None:
         self._settings, self._lock = settings, Lock()
-        self._found: list[GaugeMetricFamily] = []
+        self._found: list[Metric] = []
         self._believed_until = 0.0
 
-    def collect(self) -> list[GaugeMetricFamily]:
+    def collect(self) -> list[Metric]:
         """Return the figures, at most some seconds old."""
         with self._lock:
             if time.monotonic() >= self._believed_until:
@@ -55,15 +56,17 @@ class _LookedUp(Collector):
             return self._found
 
 
-def _families(settings: Settings) -> Iterator[GaugeMetricFamily]:
+def _families(settings: Settings) -> Iterator[Metric]:
     try:
         with database.impatient(settings, _SECONDS) as connection:
             log, standing = figures(connection), progress.standing(connection, sinks.configured(settings))
+            sent_back = rollouts.number_sent_back(connection)
     except AiInfraError as error:
         logger.warning("The figures of the audit log are missing: %s", error)
         yield _gauge("ai_infra_database_up", "Whether the database answered.", 0)
         return
     yield _gauge("ai_infra_database_up", "Whether the database answered.", 1)
+    yield CounterMetricFamily("ai_infra_canary_rollbacks", "Canaries that were sent back, by a look or by a person.", value=sent_back)
     yield _gauge("ai_infra_audit_outbox_waiting", "Events that are not chained yet, of many not all.", log.waiting)
     yield _gauge("ai_infra_audit_log_events", "Events in the log.", log.events)
     yield _gauge("ai_infra_audit_log_uncovered_events", "Events that no checkpoint covers yet.", log.events - log.covered)
