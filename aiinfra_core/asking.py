@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 from aiinfra_core import database, deciding
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import REFUSED, PromotionRequest, PromotionStatus, Stage
-from aiinfra_core.domain.rollout import Rollback, RolloutSpec
+from aiinfra_core.domain.rollout import Rollback
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import BadInput, Conflict, Misconfigured, Outdated, RequestIdReused
 from aiinfra_core.policy import files, gate
 from aiinfra_core.registry import dossier, policy_decisions, promotion_requests

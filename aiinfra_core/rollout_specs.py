@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ConfigDict, Field, ValidationError
 
 from aiinfra_core.domain.record import Name, Record, in_words
-from aiinfra_core.domain.rollout import Query, RolloutSpec, SignalKind, SignalSpec, SourceKind, Unit
+from aiinfra_core.domain.rollout_spec import Query, RolloutSpec, SignalKind, SignalSpec, SourceKind, Unit
 from aiinfra_core.errors import BadInput, Misconfigured
 from aiinfra_core.policy import yaml_reading
 from aiinfra_core.policy.yaml_reading import Place

@@ -5,7 +5,8 @@ from datetime import datetime
 from uuid import UUID
 
 from aiinfra_core.domain.record import Name, Record
-from aiinfra_core.domain.rollout import WHOLE, RolloutStatus, Verdict
+from aiinfra_core.domain.rollout import RolloutStatus, Verdict
+from aiinfra_core.domain.rollout_spec import WHOLE
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.rolling_out import Looked
 

@@ -30,7 +30,7 @@ def request_promotion(request: PromotionRequest) -> UUID:
 
 @task(**retry_when_transient, cache_policy=NO_CACHE)
 def request_rollback(request: RollbackRequest) -> UUID:
-    """End the rollout that is open, or record that somebody asks to go back; without an id of its own a run asks once, however often tried."""
+    """End the rollout that is open, or record that somebody asks to go back; a run asks once, however often it is tried."""
     own = request.request_id or f"rollback-run:{flow_run.get_id()}"
     return rolling_back.request_rollback(current_settings(), request.model_copy(update={"request_id": own}))
 

@@ -18,7 +18,7 @@ from aiinfra_core.audit_log.checking.check import History
 from aiinfra_core.domain.artifact import Artifact, Evaluation
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus, awaited
 from aiinfra_core.domain.reproduction import Reproduction
-from aiinfra_core.domain.rollout import WHOLE
+from aiinfra_core.domain.rollout_spec import WHOLE
 from aiinfra_core.domain.training import TrainingJob
 from aiinfra_core.embedded.defaults import current_settings
 from aiinfra_core.rolling_out import Looked

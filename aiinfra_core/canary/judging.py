@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from aiinfra_core.canary import e_process
 from aiinfra_core.canary.seeing import Seen
 from aiinfra_core.canary.verdicts import verdict_of
-from aiinfra_core.domain.rollout import WHOLE, Counts, Heard, Judged, Judgement, Look, Reading, RolloutSpec, SignalKind, SignalSpec, Unit
+from aiinfra_core.domain.rollout import Counts, Heard, Judged, Judgement, Look, Reading
+from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec, SignalKind, SignalSpec, Unit
 
 _NOTHING = Counts(units=0, bad=0)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from aiinfra_core.canary import e_process
-from aiinfra_core.domain.rollout import WHOLE, RolloutSpec, SignalSpec
+from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec, SignalSpec
 
 TIMES_WORSE = (2, 3, 5)
 _POINTS = 2000

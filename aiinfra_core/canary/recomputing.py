@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from aiinfra_core.canary.judging import judge
 from aiinfra_core.canary.seeing import Seen
-from aiinfra_core.domain.rollout import Judged, Judgement, Look, RolloutSpec
+from aiinfra_core.domain.rollout import Judged, Judgement, Look
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 
 _CLOSE = 1e-6  # mathematical functions differ in the last digits between machines
 

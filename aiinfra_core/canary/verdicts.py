@@ -6,18 +6,8 @@ from datetime import timedelta
 
 from aiinfra_core.canary.e_process import CLEARLY_WORSE
 from aiinfra_core.canary.seeing import Seen, speaks
-from aiinfra_core.domain.rollout import (
-    Counts,
-    Heard,
-    Inconclusive,
-    Judged,
-    Judgement,
-    Reading,
-    RolloutSpec,
-    SignalKind,
-    SignalSpec,
-    Verdict,
-)
+from aiinfra_core.domain.rollout import Counts, Heard, Judged, Judgement, Reading, Verdict
+from aiinfra_core.domain.rollout_spec import Inconclusive, RolloutSpec, SignalKind, SignalSpec
 
 
 def verdict_of(spec: RolloutSpec, seen: Seen, readings: Sequence[Reading], judged: Judgement) -> tuple[Verdict, str]:

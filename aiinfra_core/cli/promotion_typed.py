@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from aiinfra_core.cli.rollout_typed import SpecFile, Weights, spec_typed
-from aiinfra_core.domain.rollout import WHOLE, RolloutSpec
+from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
 from aiinfra_core.errors import BadInput
 
 _AT_ONCE = RolloutSpec(weights=(WHOLE / 100,))

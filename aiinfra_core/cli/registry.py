@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import Pointer
 from aiinfra_core.domain.record import Record
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.wire.approvals import SentAgreement, SentApprovals
 from aiinfra_core.wire.executing import SentJobDetails

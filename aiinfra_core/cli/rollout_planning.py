@@ -11,7 +11,7 @@ from aiinfra_core.canary.planning import StepPlan
 from aiinfra_core.cli.output import AsJson, say, say_json, say_table
 from aiinfra_core.cli.rollout_typed import SpecFile, Weights, spec_typed
 from aiinfra_core.cli.typed import Pairs, values
-from aiinfra_core.domain.rollout import RolloutSpec, Unit
+from aiinfra_core.domain.rollout_spec import RolloutSpec, Unit
 from aiinfra_core.errors import BadInput
 from aiinfra_core.rollout_shown import words
 from aiinfra_core.settings import Settings, environment_named

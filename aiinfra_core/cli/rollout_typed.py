@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from aiinfra_core.cli.registry import Registry
 from aiinfra_core.cli.typed import checked
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import BadInput, NotFound
 from aiinfra_core.policy import yaml_reading
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from aiinfra_core.client.calls import BELOW, Calls, checked, new_key, query, segment
 from aiinfra_core.client.reading import card_path
 from aiinfra_core.domain.card import CardText
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.domain.training import JobStatus, TrainingSpec
 from aiinfra_core.errors import BadInput, Unavailable
 from aiinfra_core.wire.asking import AskedPromotion, AskedRegistration, AskedRollback, AskedTraining

@@ -11,7 +11,8 @@ from pydantic import BeforeValidator, Field
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import EvaluationKind
 from aiinfra_core.domain.record import MAX_JSON_DEPTH, Actor, JsonObject, Name, Record, RequestId, Sha256
-from aiinfra_core.domain.rollout import Rollback, RolloutSpec
+from aiinfra_core.domain.rollout import Rollback
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 
 
 class Part(StrEnum):

@@ -9,7 +9,8 @@ from uuid import UUID
 
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import Artifact
-from aiinfra_core.domain.rollout import Action, Unit
+from aiinfra_core.domain.rollout import Action
+from aiinfra_core.domain.rollout_spec import Unit
 from aiinfra_core.evidence import predicates as shapes
 from aiinfra_core.evidence.statement import Subject, signable, timestamp, write
 

@@ -16,7 +16,8 @@ from sqlalchemy.dialects.postgresql import insert
 from aiinfra_core import canonical_json
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.latency import bin_of, upper_seconds
-from aiinfra_core.domain.rollout import OPEN, Arm, Heard, Reading, Rollout, SignalKind, SignalSpec, Unit
+from aiinfra_core.domain.rollout import OPEN, Arm, Heard, Reading, Rollout
+from aiinfra_core.domain.rollout_spec import SignalKind, SignalSpec, Unit
 from aiinfra_core.errors import BadInput, RequestIdReused
 from aiinfra_core.registry.rows import every
 from aiinfra_core.rollout_tables import rollout_batches, rollout_counts, rollout_units

@@ -10,7 +10,8 @@ from sqlalchemy import Connection, text
 
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import EvaluationKind, JudgedEvaluation
-from aiinfra_core.domain.rollout import Rollback, RolloutSpec
+from aiinfra_core.domain.rollout import Rollback
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.registry.artifacts import artifact_from
 from aiinfra_core.registry.policy_inputs import Case
 from aiinfra_core.tables import model_artifacts

@@ -14,7 +14,8 @@ from sqlalchemy import Connection
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import Artifact, Evaluation, JudgedEvaluation
 from aiinfra_core.domain.promotion import Stage
-from aiinfra_core.domain.rollout import Rollback, RolloutSpec
+from aiinfra_core.domain.rollout import Rollback
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.registry import judged_rows
 from aiinfra_core.registry import policy_views as views

@@ -12,7 +12,8 @@ from aiinfra_core import canonical_json, checksums
 from aiinfra_core.audit_log.append import event
 from aiinfra_core.domain.artifact import Artifact, Evaluation, JudgedEvaluation
 from aiinfra_core.domain.promotion import PromotionStatus
-from aiinfra_core.domain.rollout import Rollback, RolloutSpec
+from aiinfra_core.domain.rollout import Rollback
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import Conflict
 from aiinfra_core.registry import requests
 from aiinfra_core.registry.dossier import Current

@@ -17,7 +17,8 @@ from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.append import event
 from aiinfra_core.domain.attestation import Attestation
 from aiinfra_core.domain.promotion import PromotionStatus
-from aiinfra_core.domain.rollout import OPEN, WHOLE, Action, Look, RolloutOrder, RolloutSpec, RolloutStatus
+from aiinfra_core.domain.rollout import OPEN, Action, Look, RolloutOrder, RolloutStatus
+from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
 from aiinfra_core.registry import applying, attestations, promotion_moves, rollout_statements
 from aiinfra_core.registry.promotion_requests import event_of
 from aiinfra_core.registry.rollout_statements import pointer_row, pointing, promoting

@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select
 
 from aiinfra_core import canonical_json
-from aiinfra_core.domain.rollout import Look, Rollout, RolloutOrder, RolloutSpec, RolloutStatus
+from aiinfra_core.domain.rollout import Look, Rollout, RolloutOrder, RolloutStatus
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import NotFound
 from aiinfra_core.registry.rows import every, first, row_by_id
 from aiinfra_core.rollout_tables import canary_looks, rollout_orders, rollouts

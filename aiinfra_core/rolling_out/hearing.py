@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from aiinfra_core import signals
-from aiinfra_core.domain.rollout import Look, Reading, Rollout, SignalKind, SignalSpec, SourceKind
+from aiinfra_core.domain.rollout import Look, Reading, Rollout
+from aiinfra_core.domain.rollout_spec import SignalKind, SignalSpec, SourceKind
 from aiinfra_core.registry import observations
 from aiinfra_core.registry.observations import Observed
 from aiinfra_core.settings import Settings

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from aiinfra_core import database
 from aiinfra_core.domain.actor import checked_actor
 from aiinfra_core.domain.record import RequestId
-from aiinfra_core.domain.rollout import OPEN, WHOLE, Action, Rollout, RolloutOrder, RolloutStatus
+from aiinfra_core.domain.rollout import OPEN, Action, Rollout, RolloutOrder, RolloutStatus
+from aiinfra_core.domain.rollout_spec import WHOLE
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import BadInput, Conflict, Outdated
 from aiinfra_core.evidence import rollouts as claims

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 
-from aiinfra_core.domain.rollout import WHOLE, Heard
+from aiinfra_core.domain.rollout import Heard
+from aiinfra_core.domain.rollout_spec import WHOLE
 from aiinfra_core.rollout_shown import timeline, words
 from aiinfra_core.rollout_shown.panel import Panel, Point, frame, limits, line, stairs, tag, ticks, time_ticks
 from aiinfra_core.wire.rollouts import SentCounts, SentHeard, SentLook, SentRolloutDetails

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from aiinfra_core.domain.rollout import WHOLE, RolloutStatus
+from aiinfra_core.domain.rollout import RolloutStatus
+from aiinfra_core.domain.rollout_spec import WHOLE
 from aiinfra_core.wire.rollouts import SentCounts, SentHeard, SentLook, SentRollout
 
 STATES: dict[str, str] = {

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 
 
 def rollout(spec: RolloutSpec | None) -> dict[str, Any] | None:

@@ -10,7 +10,8 @@ from pathlib import Path
 from random import getrandbits
 from uuid import UUID
 
-from aiinfra_core.domain.rollout import WHOLE, Arm, Unit
+from aiinfra_core.domain.rollout import Arm
+from aiinfra_core.domain.rollout_spec import WHOLE, Unit
 from aiinfra_core.evidence.rollout_predicates import Routing
 
 _PLACES = 2**64

@@ -11,7 +11,8 @@ What serving processes report to this service is read in `registry.observations`
 
 from datetime import datetime
 
-from aiinfra_core.domain.rollout import Reading, Rollout, SignalSpec, SourceKind
+from aiinfra_core.domain.rollout import Reading, Rollout
+from aiinfra_core.domain.rollout_spec import SignalSpec, SourceKind
 from aiinfra_core.settings import Settings
 
 

@@ -17,7 +17,8 @@ from psycopg import rows as row_kinds
 from psycopg import sql
 
 from aiinfra_core import outbound
-from aiinfra_core.domain.rollout import Arm, Heard, Reading, Rollout, SignalKind, SignalSpec
+from aiinfra_core.domain.rollout import Arm, Heard, Reading, Rollout
+from aiinfra_core.domain.rollout_spec import SignalKind, SignalSpec
 from aiinfra_core.settings import Settings
 from aiinfra_core.signals.filling import counted_since, for_database
 from aiinfra_core.signals.readings import Numbers, Unusable, check_fresh, counted

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from aiinfra_core.domain.rollout import Arm, Heard, Query, Rollout, SourceKind
+from aiinfra_core.domain.rollout import Arm, Heard, Rollout
+from aiinfra_core.domain.rollout_spec import Query, SourceKind
 from aiinfra_core.signals.readings import Unusable
 
 AFTER_CHANGE = timedelta(seconds=30)

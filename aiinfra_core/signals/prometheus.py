@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from aiinfra_core import canonical_json, outbound
-from aiinfra_core.domain.rollout import Arm, Heard, Query, Reading, Rollout, SignalKind, SignalSpec, Unit
+from aiinfra_core.domain.rollout import Arm, Heard, Reading, Rollout
+from aiinfra_core.domain.rollout_spec import Query, SignalKind, SignalSpec, Unit
 from aiinfra_core.errors import BadInput, Misconfigured, Unavailable
 from aiinfra_core.settings import Settings
 from aiinfra_core.signals import buckets

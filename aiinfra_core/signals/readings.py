@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from aiinfra_core.domain.rollout import Arm, Counts, Heard, Reading, RolloutSpec, SignalSpec
+from aiinfra_core.domain.rollout import Arm, Counts, Heard, Reading
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec
 
 ENOUGH_UNITS = 200
 """So much of the champion has to be seen before it is known what is slow for it."""

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, Strict
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import SignatureName
 from aiinfra_core.domain.record import Actor, JsonObject, Location, Name, Record, Sha256
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.domain.training import CodeRef, ContainerDigest, DatasetRefs, EntryPoint, Seed
 
 MAX_EVALUATION_BYTES = 8 * 1024

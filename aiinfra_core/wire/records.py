@@ -10,7 +10,8 @@ from aiinfra_core.domain.artifact import Artifact, EvaluationKind
 from aiinfra_core.domain.card import Card
 from aiinfra_core.domain.promotion import Decision, Promotion
 from aiinfra_core.domain.record import Record
-from aiinfra_core.domain.rollout import Rollback, RolloutSpec
+from aiinfra_core.domain.rollout import Rollback
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.domain.training import DatasetRef, TrainingJob, TrainingSpec
 
 

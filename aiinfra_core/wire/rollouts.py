@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field
 
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.record import Record
-from aiinfra_core.domain.rollout import Look, Rollout, RolloutOrder, RolloutSpec, RolloutStatus, SignalSpec
+from aiinfra_core.domain.rollout import Look, Rollout, RolloutOrder, RolloutStatus
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec
 from aiinfra_core.wire.records import Sent, SentArtifact, sent_artifact
 
 

@@ -17,7 +17,8 @@ from aiinfra_core import merkle
 from aiinfra_core.audit_log.append import event
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import Artifact, DigestKind, EvaluationKind
-from aiinfra_core.domain.rollout import Action, Unit
+from aiinfra_core.domain.rollout import Action
+from aiinfra_core.domain.rollout_spec import Unit
 from aiinfra_core.domain.training import DatasetRef, TrainingSpec
 from aiinfra_core.evidence import checkpoint, confirmations, custody, log_proof, rollouts, statement, statements
 from aiinfra_core.evidence.attestation import attest

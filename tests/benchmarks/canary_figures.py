@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from aiinfra_core import canary
-from aiinfra_core.domain.rollout import Counts, Heard, Reading, RolloutSpec, SignalKind, SignalSpec, Unit
+from aiinfra_core.domain.rollout import Counts, Heard, Reading
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalKind, SignalSpec, Unit
 
 BEGAN = datetime(2026, 11, 23, tzinfo=UTC)
 LOOKS = 2000

@@ -7,7 +7,8 @@ import time
 from datetime import UTC, datetime, timedelta
 
 from aiinfra_core import rolling_out
-from aiinfra_core.domain.rollout import Rollout, RolloutSpec, RolloutStatus
+from aiinfra_core.domain.rollout import Rollout, RolloutStatus
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.rolling_out import beside
 from aiinfra_core.settings import Settings
 from tests.benchmarks.registry_figures import durable

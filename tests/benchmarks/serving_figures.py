@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aiinfra_core.domain.rollout import Unit
+from aiinfra_core.domain.rollout_spec import Unit
 from tests.simulators.serving_place import Place, place_in
 
 REQUESTS, ROUNDS = 20_000, 9

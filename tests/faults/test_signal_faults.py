@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from aiinfra_core import signals
-from aiinfra_core.domain.rollout import Heard, Query, Reading, SignalKind, SignalSpec, SourceKind
+from aiinfra_core.domain.rollout import Heard, Reading
+from aiinfra_core.domain.rollout_spec import Query, SignalKind, SignalSpec, SourceKind
 from aiinfra_core.settings import Settings
 from tests.simulators import fault_proxy
 from tests.simulators.asked_signals import ERRORS, at, rollout, served

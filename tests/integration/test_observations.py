@@ -11,7 +11,8 @@ from sqlalchemy import text
 
 from aiinfra_core import database
 from aiinfra_core.domain.latency import MOST_BIN, bin_of, upper_seconds
-from aiinfra_core.domain.rollout import Arm, Counts, Heard, Reading, Rollout, RolloutSpec, RolloutStatus, SignalKind, SignalSpec, Unit
+from aiinfra_core.domain.rollout import Arm, Counts, Heard, Reading, Rollout, RolloutStatus
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalKind, SignalSpec, Unit
 from aiinfra_core.errors import BadInput, RequestIdReused, Unavailable
 from aiinfra_core.registry import observations, rollout_moves, rollouts
 from aiinfra_core.settings import Settings

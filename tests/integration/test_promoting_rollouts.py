@@ -9,7 +9,8 @@ import pytest
 from aiinfra_core import database, promoting, verifying
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
-from aiinfra_core.domain.rollout import Action, Query, Rollback, Rollout, RolloutSpec, RolloutStatus, SignalSpec
+from aiinfra_core.domain.rollout import Action, Rollback, Rollout, RolloutStatus
+from aiinfra_core.domain.rollout_spec import Query, RolloutSpec, SignalSpec
 from aiinfra_core.errors import BadInput, Conflict, RequestIdReused
 from aiinfra_core.evidence import dsse, statement
 from aiinfra_core.evidence.predicates import Promotion as Manifest

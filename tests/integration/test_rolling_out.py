@@ -12,7 +12,8 @@ from sqlalchemy import text
 from aiinfra_core import database, rolling_out, verifying
 from aiinfra_core.artifact_store import recorded
 from aiinfra_core.domain.promotion import PromotionStatus
-from aiinfra_core.domain.rollout import Heard, Rollout, RolloutStatus, SignalKind, SignalSpec, Verdict
+from aiinfra_core.domain.rollout import Heard, Rollout, RolloutStatus, Verdict
+from aiinfra_core.domain.rollout_spec import SignalKind, SignalSpec
 from aiinfra_core.errors import NotFound, Unavailable
 from aiinfra_core.registry import artifacts
 from aiinfra_core.rolling_out import beside

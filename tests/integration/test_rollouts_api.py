@@ -13,7 +13,8 @@ import pytest
 from aiinfra_core import database, promoting, rolling_out, verifying
 from aiinfra_core.client import Client
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest
-from aiinfra_core.domain.rollout import Arm, Rollout, RolloutSpec
+from aiinfra_core.domain.rollout import Arm, Rollout
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.registry import observations, rollouts
 from aiinfra_core.settings import Settings
 from aiinfra_core.wire.observations import AskedObservations, ObservedCounts

@@ -15,7 +15,8 @@ from aiinfra_core import artifact_store, canonical_json, database, promoting, re
 from aiinfra_core.client import Client
 from aiinfra_core.domain.artifact import Artifact, RegistrationRequest
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
-from aiinfra_core.domain.rollout import Action, Arm, RolloutSpec
+from aiinfra_core.domain.rollout import Action, Arm
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import EvidenceBroken, Misconfigured, NotFound, Unavailable
 from aiinfra_core.evidence.rollout_predicates import Routing
 from aiinfra_core.evidence.routing import check

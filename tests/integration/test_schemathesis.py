@@ -30,7 +30,7 @@ from aiinfra_core import database, jobs, registering, rolling_out, verifying
 from aiinfra_core.cards import write_card
 from aiinfra_core.domain.card import CardText
 from aiinfra_core.domain.promotion import PromotionRequest
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.promoting import promote
 from aiinfra_core.registry import rollouts
 from aiinfra_core.settings import Settings

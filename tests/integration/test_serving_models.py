@@ -10,7 +10,8 @@ from threading import Barrier
 import pytest
 
 from aiinfra_core import artifact_store
-from aiinfra_core.domain.rollout import Arm, Unit
+from aiinfra_core.domain.rollout import Arm
+from aiinfra_core.domain.rollout_spec import Unit
 from aiinfra_core.domain.trust import Compromise, TrustedKey
 from aiinfra_core.errors import DigestMismatch, EvidenceBroken, Unavailable
 from aiinfra_core.serving import pinned

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from aiinfra_core.domain.rollout import Arm, Unit
+from aiinfra_core.domain.rollout import Arm
+from aiinfra_core.domain.rollout_spec import Unit
 from aiinfra_core.errors import Unavailable
 from aiinfra_core.serving import Chosen, Serving, outcomes
 from tests.simulators.routings import ENVIRONMENT, MINUTES, MODEL, routed

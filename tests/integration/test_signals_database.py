@@ -8,7 +8,8 @@ import psycopg
 import pytest
 
 from aiinfra_core import signals
-from aiinfra_core.domain.rollout import Counts, Heard, Query, Reading, SignalKind, SignalSpec, SourceKind
+from aiinfra_core.domain.rollout import Counts, Heard, Reading
+from aiinfra_core.domain.rollout_spec import Query, SignalKind, SignalSpec, SourceKind
 from aiinfra_core.settings import Settings
 from tests.simulators.asked_signals import BEGAN, CHALLENGER, CHAMPION, at, rollout
 from tests.simulators.postgres import made_database

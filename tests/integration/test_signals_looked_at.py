@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from aiinfra_core import rolling_out
-from aiinfra_core.domain.rollout import Counts, Heard, Look, Rollout, RolloutSpec, RolloutStatus, SignalKind, SignalSpec, Verdict
+from aiinfra_core.domain.rollout import Counts, Heard, Look, Rollout, RolloutStatus, Verdict
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalKind, SignalSpec
 from aiinfra_core.settings import Settings
 from tests.simulators import open_rollouts
 from tests.simulators.prometheus import Scraped, simulated

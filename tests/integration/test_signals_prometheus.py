@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from aiinfra_core import signals
-from aiinfra_core.domain.rollout import Counts, Heard, Reading, SignalSpec
+from aiinfra_core.domain.rollout import Counts, Heard, Reading
+from aiinfra_core.domain.rollout_spec import SignalSpec
 from aiinfra_core.settings import Settings
 from tests.simulators import prometheus
 from tests.simulators.asked_signals import BEGAN, BUCKETS, ERRORS, LATENCY, PROMETHEUS, at, rising, rollout, scraped, served

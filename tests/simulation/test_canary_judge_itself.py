@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aiinfra_core import canary
-from aiinfra_core.domain.rollout import Counts, Look, Reading, RolloutSpec, SignalSpec, Unit, Verdict
+from aiinfra_core.domain.rollout import Counts, Look, Reading, Verdict
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec, Unit
 from tests.simulation.judges import as_good_evidence, worse_evidence
 from tests.simulation.paths import Paths, clustered, each_event, oscillating, people, steady, sticky
 

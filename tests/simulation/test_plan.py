@@ -5,7 +5,7 @@ import pytest
 from numpy.random import Generator
 
 from aiinfra_core import canary
-from aiinfra_core.domain.rollout import RolloutSpec, SignalSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec
 from tests.simulation.judges import is_as_good, is_worse
 from tests.simulation.paths import Array, steady
 

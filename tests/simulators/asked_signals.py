@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from aiinfra_core.domain.rollout import Query, Rollout, RolloutSpec, RolloutStatus, SignalKind, SignalSpec, SourceKind
+from aiinfra_core.domain.rollout import Rollout, RolloutStatus
+from aiinfra_core.domain.rollout_spec import Query, RolloutSpec, SignalKind, SignalSpec, SourceKind
 from tests.simulators.prometheus import Scraped
 
 BEGAN = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)

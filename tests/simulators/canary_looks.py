@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiinfra_core import canary
-from aiinfra_core.domain.rollout import Counts, Heard, Look, Reading, RolloutSpec, SignalSpec
+from aiinfra_core.domain.rollout import Counts, Heard, Look, Reading
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec
 
 BEGAN = datetime(2026, 11, 23, 12, tzinfo=UTC)
 START = canary.Seen(1, 0, BEGAN, BEGAN, BEGAN, BEGAN, False)

@@ -8,19 +8,8 @@ from uuid import UUID
 
 from aiinfra_core import canary
 from aiinfra_core.domain.artifact import Artifact
-from aiinfra_core.domain.rollout import (
-    WHOLE,
-    Action,
-    Counts,
-    Heard,
-    Look,
-    Reading,
-    Rollout,
-    RolloutOrder,
-    RolloutSpec,
-    RolloutStatus,
-    Verdict,
-)
+from aiinfra_core.domain.rollout import Action, Counts, Heard, Look, Reading, Rollout, RolloutOrder, RolloutStatus, Verdict
+from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
 from aiinfra_core.wire.rollouts import SentRolloutDetails, sent_details, sent_look
 
 BEGAN = datetime(2026, 11, 23, 14, 55, tzinfo=UTC)

@@ -5,18 +5,8 @@ from uuid import UUID, uuid4
 
 from aiinfra_core import database, promoting, rolling_back, rolling_out
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
-from aiinfra_core.domain.rollout import (
-    Action,
-    Arm,
-    Look,
-    RollbackRequest,
-    Rollout,
-    RolloutSpec,
-    RolloutStatus,
-    SignalKind,
-    SignalSpec,
-    Verdict,
-)
+from aiinfra_core.domain.rollout import Action, Arm, Look, RollbackRequest, Rollout, RolloutStatus, Verdict
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalKind, SignalSpec
 from aiinfra_core.registry import observations, rollouts
 from aiinfra_core.settings import Settings
 from aiinfra_core.wire.observations import AskedObservations, ObservedCounts

@@ -8,7 +8,8 @@ from uuid import UUID, uuid4
 from aiinfra_core import database, promoting
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Pointer, Promotion, PromotionRequest
-from aiinfra_core.domain.rollout import Arm, Look, Rollout, RolloutSpec, SignalKind, SignalSpec
+from aiinfra_core.domain.rollout import Arm, Look, Rollout
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalKind, SignalSpec
 from aiinfra_core.registry import observations, promotions, rollouts
 from aiinfra_core.settings import Settings
 from aiinfra_core.wire.observations import AskedObservations, ObservedCounts

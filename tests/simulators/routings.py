@@ -14,7 +14,7 @@ from aiinfra_core.artifact_store import Location
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.client import Client
 from aiinfra_core.domain.artifact import Artifact
-from aiinfra_core.domain.rollout import Unit
+from aiinfra_core.domain.rollout_spec import Unit
 from aiinfra_core.evidence import dsse, rollouts, statements
 from aiinfra_core.evidence.claims import subject_of
 from aiinfra_core.evidence.rollouts import Split

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import Artifact, DigestKind, EvaluationKind
-from aiinfra_core.domain.rollout import Action, Unit
+from aiinfra_core.domain.rollout import Action
+from aiinfra_core.domain.rollout_spec import Unit
 from aiinfra_core.domain.training import DatasetRef, TrainingSpec
 from aiinfra_core.evidence import confirmations, custody, rollouts, statements
 from aiinfra_core.evidence.checkpoint import Checkpoint

@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from aiinfra_core import canary
-from aiinfra_core.domain.rollout import Counts, Heard, Inconclusive, Reading, SignalSpec, Verdict
+from aiinfra_core.domain.rollout import Counts, Heard, Reading, Verdict
+from aiinfra_core.domain.rollout_spec import Inconclusive, SignalSpec
 from tests.simulators.canary_looks import BEGAN, ERRORS, LATENCY, at_minute, heard, looked, silent, spec_of
 
 GOOD = heard((600, 54_000), (66, 6000))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from aiinfra_core import canary
 from aiinfra_core.canary import e_process
-from aiinfra_core.domain.rollout import Look, Unit
+from aiinfra_core.domain.rollout import Look
+from aiinfra_core.domain.rollout_spec import Unit
 from tests.simulators.canary_looks import at_minute, heard, looked, spec_of
 
 weights = st.floats(0.0001, 0.9)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aiinfra_core import canary
-from aiinfra_core.domain.rollout import Action, Counts, Heard, Look, Reading, Rollout, RolloutOrder, RolloutStatus, Unit, Verdict
+from aiinfra_core.domain.rollout import Action, Counts, Heard, Look, Reading, Rollout, RolloutOrder, RolloutStatus, Verdict
+from aiinfra_core.domain.rollout_spec import Unit
 from tests.simulators.canary_looks import BEGAN, ERRORS, LATENCY, heard, looked, silent, spec_of
 
 SPEC = spec_of(ERRORS, LATENCY, bake_minutes=2)

@@ -7,7 +7,6 @@ import pytest
 from aiinfra_core import migrate
 from aiinfra_core.domain import promotion, rollout, training
 
-
 _ENDS = frozenset(rollout.RolloutStatus) - rollout.OPEN
 _OF_ROLLOUTS = {status: frozenset() if status in _ENDS else (rollout.OPEN - {status}) | _ENDS for status in rollout.RolloutStatus}
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from aiinfra_core.domain.promotion import Conditions, Decision, Part, Stage
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import BadInput
 from aiinfra_core.policy import local, policy_file, sample
 from aiinfra_core.rules import rollout_views

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_core.canary import planning
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from tests.simulators.command_line import Run, run
 
 __all__ = ["run"]

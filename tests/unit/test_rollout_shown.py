@@ -7,7 +7,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from aiinfra_core.domain.rollout import Action, Counts, Judged, Judgement, Look, Reading, Rollout, RolloutOrder, RolloutSpec
+from aiinfra_core.domain.rollout import Action, Counts, Judged, Judgement, Look, Reading, Rollout, RolloutOrder
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.http_api import rollout_page
 from aiinfra_core.rollout_shown import panel, plot, timeline, words
 from aiinfra_core.wire.rollouts import (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from aiinfra_core import rollout_specs
-from aiinfra_core.domain.rollout import RolloutSpec, SignalSpec, SourceKind, Unit
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec, SourceKind, Unit
 from aiinfra_core.errors import BadInput, Misconfigured
 from aiinfra_core.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.artifact import DigestKind
-from aiinfra_core.domain.rollout import Unit
+from aiinfra_core.domain.rollout_spec import Unit
 from aiinfra_core.domain.trust import Compromise, Purpose, Trust
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import dsse, routing

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from aiinfra_core import rollout_specs, signals
-from aiinfra_core.domain.rollout import Arm, Heard, Query, SourceKind, Unit
+from aiinfra_core.domain.rollout import Arm, Heard
+from aiinfra_core.domain.rollout_spec import Query, SourceKind, Unit
 from aiinfra_core.errors import Misconfigured
 from aiinfra_core.settings import Settings
 from aiinfra_core.signals import filling

@@ -1,8 +1,8 @@
 """The router's webhook: whoever splits traffic between versions is told of every change of it, in order, out of the log.
 
-Each message holds how traffic is to be split now, whole, and never only what changed; (`sequence`, `changes`) rises with each. A change that
-was overtaken by the time it is told is passed by: one that tells of the newer stands behind it in the log, so whoever begins to listen
-today, or hears the log once more, is not led through what was yesterday.
+Each message holds how traffic is to be split now, whole, and never only what changed; (`sequence`, `changes`) rises with each. A change
+that was overtaken by the time it is told is passed by: one that tells of the newer stands behind it in the log, so whoever begins to
+listen today, or hears the log once more, is not led through what was yesterday.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 from aiinfra_core import canonical_json
 from aiinfra_core.audit_log.delivering.signed_post import Door, post
 from aiinfra_core.audit_log.delivering.sinks import Row, Sink, Take
-from aiinfra_core.domain.rollout import WHOLE
+from aiinfra_core.domain.rollout_spec import WHOLE
 from aiinfra_core.errors import BadInput
 from aiinfra_core.settings import Settings
 

@@ -12,7 +12,7 @@ from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import EvaluationKind
 from aiinfra_core.domain.evaluation import source_of
 from aiinfra_core.domain.promotion import Part
-from aiinfra_core.domain.rollout import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.confirmation_predicates import Reproduction, Scan, VouchedApproval
 from aiinfra_core.evidence.kept_rows import text_digest

@@ -6,7 +6,8 @@ from typing import Any
 
 from aiinfra_core import canonical_json
 from aiinfra_core.canary import Seen, was_heard
-from aiinfra_core.domain.rollout import WHOLE, Look, RolloutSpec, Verdict
+from aiinfra_core.domain.rollout import Look, Verdict
+from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.kept_rows import differences
 from aiinfra_core.evidence.rollout_predicates import RolloutOrder

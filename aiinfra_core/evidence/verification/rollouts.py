@@ -8,7 +8,8 @@ from typing import Any
 
 from aiinfra_core import canary, canonical_json
 from aiinfra_core.checksums import sha256_hex
-from aiinfra_core.domain.rollout import RolloutSpec, Verdict
+from aiinfra_core.domain.rollout import Verdict
+from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.kept_rows import text_digest
 from aiinfra_core.evidence.rollout_predicates import RolloutOrder
