@@ -5,6 +5,7 @@ auditor applies the same rule offline.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,18 +16,19 @@ from aiinfra_core.domain.actor import same_person_key
 from aiinfra_core.domain.approval import UNPROVEN, Approval, Means
 from aiinfra_core.domain.promotion import Conditions, Promotion
 from aiinfra_core.domain.trust import Purpose, Trust
-from aiinfra_core.errors import BadInput, EvidenceBroken
+from aiinfra_core.errors import BadInput, EvidenceBroken, Misconfigured
 from aiinfra_core.evidence import claims, dsse, statement
 from aiinfra_core.evidence.attestation import expect
 from aiinfra_core.evidence.confirmation_predicates import VouchedApproval
 from aiinfra_core.evidence.trust import listed, threshold
 from aiinfra_core.evidence.verification.approvals import missing_roles, most
 from aiinfra_core.keys import trust_of
-from aiinfra_core.policy import gate
+from aiinfra_core.policy import files, gate
 from aiinfra_core.registry import approvals, evidence, people, policy_decisions
 from aiinfra_core.registry.approvals import Given
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.registry.promotion_moves import Waits
+from aiinfra_core.rules.document import Policy
 from aiinfra_core.settings import Settings
 
 _judges_at_the_end: dict[tuple[str, bool], bool] = {}  # by digest, and whether it is about a rollback, so it never changes
@@ -60,12 +62,21 @@ def _is_judged_at_the_end(settings: Settings, promotion: Promotion) -> bool:
         return False
     of = (decision.policy_digest, promotion.rollback is not None)
     if of not in _judges_at_the_end:
-        with database.autocommit(settings) as connection:
-            policy = policy_decisions.policy(connection, decision.policy_digest)
+        policy = _policy(settings, promotion, decision.policy_digest)
         if policy is None:
             return True  # one of an earlier release, whose text is not kept here
         _judges_at_the_end[of] = policy.is_judged_at_the_end(rollback=promotion.rollback is not None)
     return _judges_at_the_end[of]
+
+
+# Nearly always it is the one that is configured; where that was changed since, the one that was applied is kept.
+def _policy(settings: Settings, promotion: Promotion, digest: str) -> Policy | None:
+    with suppress(Misconfigured):
+        configured = files.load(settings, promotion.environment, promotion.model)
+        if configured.digest() == digest:
+            return configured
+    with database.autocommit(settings) as connection:
+        return policy_decisions.policy(connection, digest)
 
 
 def conditions_of(promotion: Promotion) -> Conditions:

@@ -24,7 +24,7 @@ from aiinfra_core.domain.promotion import PromotionRequest, PromotionStatus
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.registry import promotions
 from aiinfra_core.settings import Settings
-from scripts.evidence_docs.examples import SEED_B64, SIGNER
+from scripts.evidence_docs.claimed import SEED_B64, SIGNER
 from tests.simulators.lost_database import NOT_REBUILT, all_rows
 from tests.simulators.postgres import made_database
 

@@ -12,7 +12,8 @@ from jsonschema import Draft202012Validator
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import checkpoint, dsse, entry, log_proof, predicates, statement
 from aiinfra_core.signing.public_key import PublicKey, parse
-from scripts.evidence_docs.examples import BYTES, ORIGIN, SEED_B64, SIGNER, examples
+from scripts.evidence_docs.claimed import BYTES, ORIGIN, SEED_B64, SIGNER
+from scripts.evidence_docs.examples import examples
 from scripts.evidence_docs.schemas import named, schemas
 from tests.unit.test_statement_parsing import ALL, REFUSED, changed
 
