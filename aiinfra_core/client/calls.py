@@ -94,7 +94,7 @@ def new_key() -> str:
 
 def _json(body: BaseModel | Mapping[str, Any]) -> bytes:
     if isinstance(body, BaseModel):
-        return body.model_dump_json(by_alias=True).encode()
+        return body.model_dump_json(by_alias=True, exclude_unset=True).encode()  # an older service knows no newer fields
     return json.dumps(body).encode()
 
 

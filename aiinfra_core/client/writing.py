@@ -176,7 +176,8 @@ class Writing(Calls):
             PromotionUnavailable: a part the judgement needs was missing; the refusal is recorded, and the same call asks anew.
         """
         about = {"artifact_id": artifact_id, "environment": environment, "evaluation": evaluation, "judged_on": judged_on}
-        asked = checked(AskedPromotion, **about, requested_by=requested_by, rollout=rollout, overrides=overrides)
+        more = {name: value for name, value in (("rollout", rollout), ("overrides", overrides)) if value is not None}
+        asked = checked(AskedPromotion, **about, requested_by=requested_by, **more)
         key = new_key() if request_id is None and expected_sequence is None else request_id
         seen = {} if expected_sequence is None else {"If-Match": f'"{expected_sequence}"'}
         return self._write(SentPromotion, f"{BELOW}/promote", asked, key=key, headers=seen, takes_long=True)

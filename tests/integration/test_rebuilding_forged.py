@@ -182,7 +182,7 @@ def _forge(forgery: Forgery, archive: Path, stranger: Signer, places: list[int],
 
 
 def test_a_checkpoint_somebody_kept_finds_what_the_published_ones_no_longer_show(lost: Lost, signer: Signer) -> None:
-    ask(lost.before, "rainfall:2", "prod", 0.93)
+    ask(lost.before, "rainfall:2", "staging", 0.97)
     later = publish(lost.before)
     for path in _published(lost)[1:]:
         path.unlink()

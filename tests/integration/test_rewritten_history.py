@@ -128,7 +128,8 @@ def test_an_old_promotion_put_back_is_found(story: Story) -> None:
             text(
                 """UPDATE environment_pointers SET (sequence, promotion_id, artifact_id, updated_at) = (
                   SELECT sequence_seen + 1, id, artifact_id, applied_at FROM model_promotions
-                  WHERE model = 'rainfall' AND status = 'applied' ORDER BY sequence_seen LIMIT 1) WHERE model = 'rainfall'"""
+                  WHERE model = 'rainfall' AND environment = 'prod' AND status = 'applied' ORDER BY sequence_seen LIMIT 1)
+                    WHERE model = 'rainfall' AND environment = 'prod'"""
             )
         )
         found = places(tx, settings)

@@ -23,6 +23,12 @@ _HERE = "SELECT pid FROM pg_stat_activity WHERE datname = current_database()"
 _WAITING = text(f"SELECT count(*) FROM pg_locks WHERE NOT granted AND pid IN ({_HERE})")
 
 
+# A transaction sees who is connected as it was when it first looked.
+def _waiting(settings: Settings) -> int:
+    with database.transaction(settings) as tx:
+        return int(tx.execute(_WAITING).scalar_one())
+
+
 def _ordered(settings: Settings, rollout: Rollout, action: Action, request_id: str | None = None, reason: str = "we see") -> Rollout:
     return rolling_out.order(settings, rollout.id, action, reason=reason, ordered_by="olga", request_id=request_id)
 
@@ -175,7 +181,7 @@ def test_of_several_that_want_to_end_the_same_step_one_does(settings: Settings) 
         tx.execute(_LOCK, {"rollout": rollout.id})
         for thread in threads:
             thread.start()
-        while tx.execute(_WAITING).scalar_one() < len(threads):  # all of them saw the same step by then
+        while _waiting(settings) < len(threads):  # all of them saw the same step by then
             time.sleep(0.01)
     for thread in threads:
         thread.join()
