@@ -3,7 +3,7 @@
 The row of a request lives in `registry.promotion_requests`, the steps that carry it out in `promoting`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 from uuid import UUID
@@ -14,10 +14,12 @@ from aiinfra_core import database, deciding
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.promotion import REFUSED, PromotionRequest, PromotionStatus, Stage
 from aiinfra_core.domain.rollout import Rollback
-from aiinfra_core.domain.rollout_spec import RolloutSpec
+from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
 from aiinfra_core.errors import BadInput, Conflict, Misconfigured, Outdated, RequestIdReused
+from aiinfra_core.evidence import rollouts
+from aiinfra_core.evidence.rollouts import Split
 from aiinfra_core.policy import files, gate
-from aiinfra_core.registry import dossier, policy_decisions, promotion_requests
+from aiinfra_core.registry import artifacts, dossier, policy_decisions, promotion_requests
 from aiinfra_core.registry.dossier import Candidate, Dossier
 from aiinfra_core.registry.policy_inputs import Case
 from aiinfra_core.registry.promotion_requests import ToJudge, Way
@@ -26,6 +28,7 @@ from aiinfra_core.settings import Settings
 # What is superseded where nothing else became current was so by a rollout that is over.
 _CAME_TO_NOTHING = (PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED)
 _MAY_BE_ASKED_ANEW = (*REFUSED, *_CAME_TO_NOTHING)
+_DIGITS, _SALT, _MOST_CHANGES = 64, 32, 10**9  # at most: of a manifest's digest, of a salt that is drawn, how often traffic changes
 _MOST_LINKS = 1000  # a request id of one's own asks anew also after that many
 
 
@@ -33,7 +36,8 @@ _MOST_LINKS = 1000  # a request id of one's own asks anew also after that many
 class Asked:
     """A request with what it is about: the environment, the artifact with what it would replace, and what it is judged on.
 
-    `wanted` is by what it would earn its traffic here, None for nothing; `rollback` why it goes back.
+    `wanted` is by what it would earn its traffic here, None for nothing; `rollback` why it goes back. What is `unroutable` cannot be
+    rolled out: what says where its traffic goes would be too long to sign.
     """
 
     request: PromotionRequest
@@ -43,6 +47,7 @@ class Asked:
     asked_by: str
     wanted: RolloutSpec | None = None
     rollback: Rollback | None = None
+    unroutable: bool = False
 
     @property
     def said(self) -> Way:
@@ -87,7 +92,7 @@ def ask(settings: Settings, asked: Asked) -> Dossier:
     Raises:
         Outdated: what is current is no longer what was seen, and this was not asked before; nothing is recorded.
         Conflict: the request id was used for another promotion, or by another requester; or a rollout is open there.
-        BadInput: it overrides what there is nothing of.
+        BadInput: it overrides what there is nothing of, or cannot be rolled out.
     """
     replaces, own = asked.candidate.replaces, asked.request.request_id
     default = (asked.candidate.artifact, asked.environment, asked.evaluation, asked.seen, asked.said)
@@ -95,11 +100,33 @@ def ask(settings: Settings, asked: Asked) -> Dossier:
     with database.autocommit(settings) as connection:
         if own is None and replaces.promotion_id and not asked.outdated and _is_current(asked):
             return dossier.of_promotion(connection, replaces.promotion_id)
-        may_be_new = not (asked.outdated or asked.open_rollout or asked.overrides_nothing)
+        asked = replace(asked, unroutable=_unroutable(connection, asked))
+        may_be_new = not (asked.outdated or asked.open_rollout or asked.unroutable or asked.overrides_nothing)
         known = (_requested if may_be_new else _recorded)(connection, asked, request_id)
         if known is None:
             _refuse(asked)
     return known if own else _last(settings, asked, known)
+
+
+def _unroutable(connection: Connection, asked: Asked) -> bool:
+    spec, replaces = asked.way.rollout, asked.candidate.replaces
+    if spec is None or replaces.artifact_id is None:
+        return False
+    manifest, at = "0" * _DIGITS, datetime.now(UTC)
+    try:
+        rollouts.routing(
+            environment=asked.environment,
+            sequence=replaces.sequence,
+            changes=_MOST_CHANGES,
+            champion=(artifacts.get(connection, replaces.artifact_id), manifest),
+            challenger=(asked.candidate.artifact, manifest),
+            split=Split(UUID(int=0), len(spec.weights), WHOLE, spec.salt or "0" * _SALT, spec.unit),
+            issued_at=at,
+            expires_at=at,
+        )
+    except BadInput:
+        return True
+    return False
 
 
 def _is_current(asked: Asked) -> bool:
@@ -158,7 +185,7 @@ def _last(settings: Settings, asked: Asked, known: Dossier) -> Dossier:
         if later is None:
             if stage is None or not _allowed_now(settings, asked, known, stage):
                 break
-            if asked.open_rollout:
+            if asked.open_rollout or asked.unroutable:
                 _refuse(asked)
             with database.autocommit(settings) as connection:
                 later = _requested(connection, asked, next_id)
@@ -214,6 +241,11 @@ def _refuse(asked: Asked) -> NoReturn:
         raise Conflict(
             f"Rollout {asked.open_rollout} of {model} is open in {environment}; wait until it is over (aiinfra rollout show"
             f" {asked.open_rollout}), or end it first: aiinfra rollout abort {asked.open_rollout} --reason WHY"
+        )
+    if asked.unroutable:
+        raise BadInput(
+            f"{model}:{asked.candidate.artifact.version} cannot be rolled out in {environment}: what says where traffic goes names its"
+            " URI and that of what is current: too long to sign; register it under a shorter URI, or promote it with --at-once."
         )
     by = asked.candidate.sent_back_by
     instead = f"the last one that did is {by}" if by else "none did, so leave the override out"

@@ -17,6 +17,7 @@ from aiinfra_core.registry.promotion_story import Story
 from aiinfra_core.settings import Settings
 from aiinfra_core.wire.approvals import SentAgreement, SentApproval, SentApprovals, sent_approval
 from aiinfra_core.wire.records import sent_artifact, sent_promotion
+from aiinfra_core.wire.rollouts import SentRolloutSpec
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def approvals_of(settings: Settings, promotion_id: UUID) -> SentApprovals:
     with database.autocommit(settings) as connection:
         known = dossier.of_promotion(connection, promotion_id)
         manifest = reading.statement(connection, known.promotion.manifest) if known.promotion.manifest else None
-    found = _awaited(settings, known)
+    found, spec = _awaited(settings, known), known.promotion.rollout
     return SentApprovals.model_construct(
         promotion=sent_promotion(known.promotion),
         artifact=sent_artifact(known.artifact),
@@ -52,6 +53,7 @@ def approvals_of(settings: Settings, promotion_id: UUID) -> SentApprovals:
         pending_until=known.promotion.pending_until,
         approval_hours=agreeing.conditions_of(known.promotion).approval_hours,
         approvals=tuple(map(_sent, found.approvals)),
+        rollout=SentRolloutSpec.model_validate(spec.model_dump()) if spec else None,
     )
 
 

@@ -34,13 +34,14 @@ from flows.outcomes import PipelineOutcome, PromotionOutcome, ReproductionOutcom
 _A_NO = {*REFUSED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK}
 _RUNS = ("prefect.flow_runs", "prefect.task_runs", "aiinfra_core")
 _Options = Callable[..., dict[str, Any]]
-_Again = Callable[[Any], datetime | None]
+_Again = Callable[[Any], datetime | None] | None
 
 
-def main(flow: Flow[..., Any], options: _Options, again: _Again = lambda _outcome: None) -> NoReturn:
+def main(flow: Flow[..., Any], options: _Options, again: _Again = None) -> NoReturn:
     """Run a flow as the command line says and exit; an error is one line on standard error.
 
-    `again` says of an outcome when the flow is to be run once more, None where that is not needed.
+    `again` says of an outcome when the flow is to be run once more, None where that is not needed. Of such a flow no more than its
+    outcomes is shown, and what goes wrong.
     """
     try:
         code = _run(flow, options, sys.argv[1:], again)
@@ -62,12 +63,12 @@ def _run(flow: Flow[..., Any], options: _Options, arguments: list[str], again: _
     parameters = _parameters(flow, options, arguments)
     if parameters is None:
         return ExitCode.OK
-    _calm_console()
+    _calm_console(logging.WARNING if again else logging.NOTSET)
     with _prefect_api():
         while True:
             state = cast("State[object]", flow(**parameters, return_state=True))
-            code = _report(state)
-            at = again(state.result(raise_on_failure=False)) if state.is_completed() else None
+            code = _report(state, where=not again)
+            at = again(state.result(raise_on_failure=False)) if again and state.is_completed() else None
             if at is None:
                 return code
             time.sleep(max(0.0, (at - datetime.now(UTC)).total_seconds()))
@@ -128,14 +129,14 @@ def _tell_waiting(seconds: float) -> None:
     print(f"Waiting for the local Prefect server to start: {seconds:.0f} s", file=sys.stderr)  # noqa: T201
 
 
-def _report(state: State[object]) -> ExitCode:
+def _report(state: State[object], *, where: bool) -> ExitCode:
     run = state.state_details.flow_run_id
-    where = f"Run: {url_for('flow-run', run) if run else 'none'}"
+    told = f"Run: {url_for('flow-run', run) if run else 'none'}"
     outcome = state.result(raise_on_failure=False)
     if state.is_completed():
-        print(f"{where}\n{outcome}")  # noqa: T201
+        print(f"{told}\n{outcome}" if where else outcome, flush=True)  # noqa: T201
         return ExitCode.REFUSED if _is_a_no(outcome) else ExitCode.OK
-    print(where, file=sys.stderr)  # noqa: T201
+    print(told, file=sys.stderr)  # noqa: T201
     if isinstance(outcome, AiInfraError):
         return _tell(outcome)
     # What is not an error of the product may hold a secret in its text.
@@ -169,10 +170,10 @@ class _OneLine(logging.Formatter):
         return self._before.format(calm)
 
 
-def _calm_console() -> None:
-    """Show what the runs say, without tracebacks; an error is told once, at the end."""
+def _calm_console(least: int) -> None:
+    """Show what the runs say from a level on, without tracebacks; an error is told once, at the end."""
     for logger in [logging.getLogger(), *(logging.getLogger(name) for name in logging.root.manager.loggerDict)]:
         for handler in logger.handlers:
             if isinstance(handler, PrefectConsoleHandler) and not isinstance(handler.formatter, _OneLine):
                 handler.setFormatter(_OneLine(handler.formatter))
-                handler.addFilter(lambda record: record.name.startswith(_RUNS) and record.levelno < logging.ERROR)
+                handler.addFilter(lambda record: record.name.startswith(_RUNS) and least <= record.levelno < logging.ERROR)

@@ -9,6 +9,8 @@ from aiinfra_core.canary.seeing import Seen, speaks
 from aiinfra_core.domain.rollout import Counts, Heard, Judged, Judgement, Reading, Verdict
 from aiinfra_core.domain.rollout_spec import Inconclusive, RolloutSpec, SignalKind, SignalSpec
 
+_HUGE, _TINY = 1e9, 0.01
+
 
 def verdict_of(spec: RolloutSpec, seen: Seen, readings: Sequence[Reading], judged: Judgement) -> tuple[Verdict, str]:
     """Return the verdict and its reason: the first that applies of going back, being silent, being late, and advancing.
@@ -22,9 +24,9 @@ def verdict_of(spec: RolloutSpec, seen: Seen, readings: Sequence[Reading], judge
     unusable = "; ".join(_unusable(spec, seen, readings, judged))
     silent = seen.at - max(seen.heard_at, seen.step_started_at)
     if not speaks(readings, judged) and silent >= timedelta(minutes=spec.silent_minutes):
-        return Verdict.INCONCLUSIVE, f"nothing usable was heard for {_minutes(silent)} minutes: {unusable}"
+        return Verdict.INCONCLUSIVE, f"nothing usable was heard for {_time(silent)}: {unusable}"
     if seen.at - seen.created_at >= timedelta(hours=spec.deadline_hours):
-        late = f"{spec.deadline_hours:g} hours have passed without the evidence to go on"
+        late = f"{_time(timedelta(hours=spec.deadline_hours))} have passed without the evidence to go on"
         return (Verdict.INCONCLUSIVE if spec.when_inconclusive is Inconclusive.RETURN else Verdict.HOLD), late
     missing = unusable or _missing(spec, seen, judged)
     return (Verdict.HOLD, missing) if missing else (Verdict.ADVANCE, _as_good(spec, judged))
@@ -44,8 +46,8 @@ def _worse(spec: RolloutSpec, readings: Sequence[Reading], judged: Judgement) ->
     if judged.sample_ratio >= judged.sample_ratio_at:
         return ""
     return "; ".join(
-        f"{signal.name}: the challenger is worse than {spec.margin_of(signal):g} times the champion: the evidence, e = "
-        f"{_e(numbers.rollback)}, reached {_e(numbers.rollback_at)}{_in_this_step(numbers)}"
+        f"{signal.name}: the challenger is worse than {spec.margin_of(signal):g} times the champion: the evidence is "
+        f"{_evidence(numbers.rollback, numbers.rollback_at)}{_in_this_step(numbers)}"
         for signal, reading, numbers in _each(spec, readings, judged)
         if reading.heard is Heard.OK and numbers.rollback >= numbers.rollback_at
     )
@@ -58,30 +60,30 @@ def _unusable(spec: RolloutSpec, seen: Seen, readings: Sequence[Reading], judged
     if judged.sample_ratio >= judged.sample_ratio_at:
         units = "; ".join(_units(numbers) for numbers in judged.signals)
         yield (
-            f"traffic is not split as it should be, {spec.weights[seen.step]:g} % to the challenger ({units}): the evidence, e = "
-            f"{_e(judged.sample_ratio)}, reached {_e(judged.sample_ratio_at)}, so the arms cannot be compared"
+            f"traffic is not split as it should be, {spec.weights[seen.step]:g} % to the challenger ({units}): the evidence is "
+            f"{_evidence(judged.sample_ratio, judged.sample_ratio_at)}, so the arms cannot be compared"
         )
 
 
 def _missing(spec: RolloutSpec, seen: Seen, judged: Judgement) -> str:
     """Return what is still missing for going on to the next step, or nothing."""
-    baked = seen.at - seen.step_started_at
-    if baked < timedelta(minutes=spec.bake_minutes):
-        return f"{_minutes(baked)} of the {spec.bake_minutes:g} minutes that this step takes at least have passed"
+    baked, least = seen.at - seen.step_started_at, timedelta(minutes=spec.bake_minutes)
+    if baked < least:
+        return f"{_time(baked)} of at least {_time(least)} have passed"
     short = [numbers for _, numbers in _advancing(spec, judged) if numbers.advance < numbers.advance_at]
     if short:
-        lacking = "; ".join(f"{n.signal} (e = {_e(n.advance)} of {_e(n.advance_at)}{_in_this_step(n)})" for n in short)
+        lacking = "; ".join(f"{n.signal} ({_evidence(n.advance, n.advance_at)}{_in_this_step(n)})" for n in short)
         return f"not enough evidence yet that the challenger is as good as the champion in {lacking}"
     return "the evidence to go on is there, but the rollout is paused" if seen.paused else ""
 
 
 def _as_good(spec: RolloutSpec, judged: Judgement) -> str:
     each = "; ".join(
-        f"{signal.name} less than {CLEARLY_WORSE * spec.margin_of(signal):g} times the champion's "
-        f"(e = {_e(numbers.advance)} of {_e(numbers.advance_at)}{_in_this_step(numbers)})"
+        f"{signal.name}: bad less than {CLEARLY_WORSE * spec.margin_of(signal):g} times as often as the champion "
+        f"({_evidence(numbers.advance, numbers.advance_at)}{_in_this_step(numbers)})"
         for signal, numbers in _advancing(spec, judged)
     )
-    return f"there is evidence in all that have to have it: {each}"
+    return f"every signal has its evidence: {each}"
 
 
 def _advancing(spec: RolloutSpec, judged: Judgement) -> list[tuple[SignalSpec, Judged]]:
@@ -99,17 +101,29 @@ def _in_this_step(numbers: Judged) -> str:
 
 
 def _share(counts: Counts) -> str:
-    return f"{counts.bad} of {counts.units} units ({counts.bad / max(counts.units, 1):.2%})"
+    return f"{counts.bad:,} of {counts.units:,} units ({counts.bad / max(counts.units, 1):.2%})"
 
 
 def _units(numbers: Judged) -> str:
     champion, challenger = (0 if counts is None else counts.units for counts in (numbers.champion, numbers.challenger))
-    return f"{numbers.signal}: {challenger} of {champion + challenger} units"
+    return f"{numbers.signal}: {challenger:,} of {champion + challenger:,} units"
+
+
+def _evidence(log: float, limit: float) -> str:
+    return f"{_e(log)} where {_e(limit)} is the limit"
 
 
 def _e(log: float) -> str:
-    return f"{math.exp(log):.3g}" if log < 50 else f"10^{log / math.log(10):.0f}"
+    if log > math.log(_HUGE):
+        return "more than 10^9"
+    value = math.exp(log)
+    return "less than 0.01" if value < _TINY else f"{float(f'{value:.3g}'):,.10g}"
 
 
-def _minutes(passed: timedelta) -> str:
-    return f"{passed.total_seconds() / 60:.3g}"
+def _time(passed: timedelta) -> str:
+    seconds = passed.total_seconds()
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    hours, minutes, seconds = int(seconds // 3600), int(seconds // 60 % 60), int(seconds % 60)
+    parts = ((hours, "h"), (minutes, "min"), (0 if hours else seconds, "s"))
+    return " ".join(f"{part} {unit}" for part, unit in parts if part)

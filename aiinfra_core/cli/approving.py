@@ -9,17 +9,18 @@ from cyclopts import App, Parameter
 from aiinfra_core.cli.examples import examples
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next, say_table, score, working
-from aiinfra_core.cli.promoting import awaited, exit_code_of
-from aiinfra_core.cli.registry import Agreed, Registry, Server, TakenBack, registry_at
-from aiinfra_core.cli.typed import digest
+from aiinfra_core.cli.promoting import at_once, awaited, exit_code_of
+from aiinfra_core.cli.registry import Agreed, Registry, Server, TakenBack, at, registry_at
+from aiinfra_core.cli.typed import digest, promotion_id
 from aiinfra_core.domain.promotion import PromotionStatus
 from aiinfra_core.errors import BadInput
+from aiinfra_core.rollout_shown import words
 from aiinfra_core.wire.approvals import SentApproval, SentApprovals
 from aiinfra_core.wire.records import SentPromotion
 
 approvals = App(name="approvals")
 
-PromotionId = Annotated[UUID, Parameter(help="The promotion's id, as `aiinfra pending` shows it.")]
+PromotionId = Annotated[UUID, Parameter(converter=promotion_id, help="The promotion's id, as `aiinfra pending` shows it.")]
 Key = Annotated[
     str | None,
     Parameter(
@@ -56,7 +57,7 @@ def approve(
         if as_json:
             say_json(given)
         else:
-            _say_given(registry, given.approval, given.promotion)
+            _say_given(registry, given.approval, given.promotion, server)
     return exit_code_of(given.promotion)
 
 
@@ -92,7 +93,7 @@ def withdraw(
         before = found.approval.withdrawn and found.approval.withdrawn.created_at
         was = f"was taken back before, at {before:%Y-%m-%d %H:%M:%S} UTC" if before and before < begun else "is taken back"
         say(f"The approval of {found.approval.approver} {was}.")
-        return _say_what_next(registry, found.promotion)
+        return _say_what_next(registry, found.promotion, server)
 
 
 @approvals.command(help_epilogue=examples("aiinfra approvals page 445498d7-250f-4640-b898-f7dddebc4f86 --out page.html"))
@@ -131,7 +132,7 @@ def pending(
             return say("No promotion waits for anybody.")
         rows = [(one.id, _name(registry, one), one.environment, one.promoted_by, awaited(one), _until(one)) for one in found]
     say_table(("PROMOTION", "VERSION", "TO", "ASKED BY", "NEEDS", "UNTIL"), rows)
-    return say_next(f"aiinfra approve {found[0].id}")
+    return say_next(f"aiinfra approve {found[0].id}{at(server)}")
 
 
 def _signed(registry: Registry, promotion: UUID, manifest: str, key: str, approver: str | None, *, here: bool) -> bytes:
@@ -161,6 +162,7 @@ def _show(found: SentApprovals, server: str | None, as_json: bool, *, to_agree: 
             "asked by": f"{promotion.promoted_by} at {promotion.created_at:%Y-%m-%d %H:%M} UTC",
             "scores": f"{score(promotion.evaluation)} ({promotion.evaluation_kind})" if promotion.evaluation else None,
             "policy": decision.reason if decision else None,
+            "traffic": words.terms(found.rollout) if found.rollout and not found.rollout.at_once else None,
             "digest": f"{artifact.digest_kind} {artifact.checksum}",
             "manifest": promotion.manifest,
             "needs": awaited(promotion),
@@ -172,8 +174,9 @@ def _show(found: SentApprovals, server: str | None, as_json: bool, *, to_agree: 
     if promotion.status == PromotionStatus.PENDING_APPROVAL:
         if to_agree:
             say("Nothing is signed yet.")
-        at = f" --server {server}" if server else ""
-        say_next(f"aiinfra approve {promotion.id} --manifest {promotion.manifest}{at}")
+        say_next(f"aiinfra approve {promotion.id} --manifest {promotion.manifest}{at(server)}")
+    if promotion.status == PromotionStatus.ROLLING_OUT:
+        say_next(_rollout(promotion, server))
     return ExitCode.OK
 
 
@@ -193,7 +196,7 @@ def _say_approvals(found: tuple[SentApproval, ...]) -> None:
         say_table(("  APPROVED BY", "BY", "AS", "UNTIL", "DOES NOT COUNT", "ID"), rows)
 
 
-def _say_given(registry: Registry, approval: SentApproval, promotion: SentPromotion) -> None:
+def _say_given(registry: Registry, approval: SentApproval, promotion: SentPromotion, server: str | None) -> None:
     say(f"{approval.approver} agrees, as {', '.join(approval.counts_as or approval.roles)}.")
     facts: dict[str, Any] = {
         "approval": approval.id,
@@ -201,19 +204,26 @@ def _say_given(registry: Registry, approval: SentApproval, promotion: SentPromot
         "counts until": f"{approval.expires_at:%Y-%m-%d %H:%M} UTC",
     }
     say_fields(facts)
-    _say_what_next(registry, promotion)
+    _say_what_next(registry, promotion, server)
 
 
-def _say_what_next(registry: Registry, promotion: SentPromotion) -> None:
+def _say_what_next(registry: Registry, promotion: SentPromotion, server: str | None) -> None:
     name = _name(registry, promotion)
     if promotion.status == PromotionStatus.PENDING_APPROVAL:
         missing = registry.approvals(promotion.id).missing
         say(f"{name} still waits for {promotion.environment}: {', '.join(missing)} until {_until(promotion)}.")
     elif promotion.status == PromotionStatus.APPLIED:
-        say(f"{name} is current in {promotion.environment}.")
-        say_next(f"aiinfra verify {name}")
+        say(" ".join(filter(None, (f"{name} is current in {promotion.environment}.", at_once(promotion)))))
+        say_next(f"aiinfra verify {name}{at(server)}")
+    elif promotion.status == PromotionStatus.ROLLING_OUT:
+        say(f"{name} earns its traffic step by step in {promotion.environment}.")
+        say_next(_rollout(promotion, server))
     else:
         say(f"{name} is {promotion.status} for {promotion.environment}{f': {promotion.reason}' if promotion.reason else '.'}")
+
+
+def _rollout(promotion: SentPromotion, server: str | None) -> str:
+    return f"aiinfra rollout show {promotion.model}@{promotion.environment}{at(server)}"
 
 
 def _name(registry: Registry, promotion: SentPromotion) -> str:

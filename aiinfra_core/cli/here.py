@@ -113,6 +113,11 @@ class Here:
         request = checked(RollbackRequest, **wanted.model_dump() | {"requested_by": person(wanted.requested_by)})
         return sent_promotion(roll_back(self._settings, request))
 
+    def promotion(self, promotion_id: UUID) -> SentPromotion:
+        """Return one promotion."""
+        with database.autocommit(self._settings) as connection:
+            return sent_promotion(promotions.get(connection, promotion_id))
+
     def pending(self, limit: int) -> Sequence[SentPromotion]:
         """Return the promotions that wait for people, newest first."""
         with database.snapshot(self._settings) as tx:

@@ -8,7 +8,8 @@ from cyclopts import App, Parameter
 
 from aiinfra_core.cli.examples import examples
 from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next, say_table, score
-from aiinfra_core.cli.registry import Known, Listed, Server, registry_at
+from aiinfra_core.cli.promoting import goes_back
+from aiinfra_core.cli.registry import Known, Listed, Registry, Server, at, registry_at
 from aiinfra_core.cli.typed import Reference
 from aiinfra_core.domain.artifact import Evaluation
 from aiinfra_core.domain.evaluation import EvaluationSource, source_in_words, source_of
@@ -47,16 +48,17 @@ def show(artifact: Reference, /, *, server: Server = None, as_json: AsJson = Fal
     """Show a version: its bytes, where they came from, how they scored on which data, who promoted it and where it is current."""
     with registry_at(server) as registry:
         known = registry.known(artifact)
-    if as_json:
-        return say_json(known)
+        if as_json:
+            return say_json(known)
+        reasons = [_reason(registry, one) for one in known.promotions]
     _say_artifact(known)
     _say_evaluations(known)
-    _say_promotions(known.promotions)
+    _say_promotions(known.promotions, reasons)
     current = ", ".join(f"{place.environment} (sequence {place.sequence})" for place in known.current_in)
     say(f"Current in: {current or 'no environment'}")
     if earning := next((one for one in known.promotions if one.status == PromotionStatus.ROLLING_OUT), None):
-        return say_next(f"aiinfra rollout show {earning.model}@{earning.environment}")
-    return say_next(f"aiinfra verify {known.artifact.model}:{known.artifact.version}")
+        return say_next(f"aiinfra rollout show {earning.model}@{earning.environment}{at(server)}")
+    return say_next(f"aiinfra verify {known.artifact.model}:{known.artifact.version}{at(server)}")
 
 
 def _say_versions(found: Sequence[Listed], limit: int, model: str | None) -> None:
@@ -150,8 +152,18 @@ def _measured_on(known: Known, one: Evaluation, source: EvaluationSource) -> str
     return ", ".join(f"{name} ({sha256[:_SHORT]})" for name, sha256 in used) or "no dataset is named"
 
 
-def _say_promotions(found: Sequence[SentPromotion]) -> None:
+def _reason(registry: Registry, promotion: SentPromotion) -> str | None:
+    if promotion.rollback is None:
+        return promotion.reason
+    ended = f"; {promotion.reason}" if promotion.reason else ""
+    return f"goes back from {goes_back(registry, promotion)}, why: {promotion.rollback.reason}{ended}"
+
+
+def _say_promotions(found: Sequence[SentPromotion], reasons: Sequence[str | None]) -> None:
     if found:
         say("Promotions, newest first:")
-        rows = [(f"  {one.environment}", one.status, f"{one.created_at:%Y-%m-%d %H:%M}", one.promoted_by, one.reason) for one in found]
+        rows = [
+            (f"  {one.environment}", one.status, f"{one.created_at:%Y-%m-%d %H:%M}", one.promoted_by, reason)
+            for one, reason in zip(found, reasons, strict=True)
+        ]
         say_table(("  TO", "STATUS", "ASKED", "BY", "REASON"), rows)

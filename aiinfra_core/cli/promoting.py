@@ -7,12 +7,13 @@ from cyclopts import Parameter
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, note, say, say_fields, say_json, say_next, score, working
 from aiinfra_core.cli.promotion_typed import NOTHING, WayOptions
-from aiinfra_core.cli.registry import Registry, Server, Wanted, registry_at
+from aiinfra_core.cli.registry import Registry, Server, Wanted, at, registry_at
 from aiinfra_core.cli.typed import Pairs, Reference, RequestedBy, RequestId, checked, digest, values
 from aiinfra_core.domain.promotion import REFUSED, PromotionStatus
 from aiinfra_core.wire.records import SentPromotion
 
 _ENDED_WITH_A_NO = (*REFUSED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK)
+_MOST_ROLLOUTS = 500
 _WORDS: dict[str, str] = {
     PromotionStatus.APPLIED: "is current in",
     PromotionStatus.ROLLING_OUT: "earns its traffic step by step in",
@@ -55,7 +56,7 @@ def promote(
         if as_json:
             say_json(promotion)
         else:
-            _say(registry, promotion, here=not server)
+            _say(registry, promotion, server)
     if promotion.updated_at < begun:
         _note_recorded(promotion)
     return exit_code_of(promotion)
@@ -73,12 +74,28 @@ def exit_code_of(promotion: SentPromotion) -> ExitCode:
     return ExitCode.UNAVAILABLE if (promotion.reason or "").startswith("unavailable:") else ExitCode.REFUSED
 
 
+def goes_back(registry: Registry, promotion: SentPromotion) -> str | None:
+    """Return the version that a rollback goes back from, None where it is none."""
+    if promotion.rollback is None:
+        return None
+    replaced = registry.promotion(promotion.rollback.replaces)
+    return f"{replaced.model}:{registry.artifact(str(replaced.artifact_id)).version}"
+
+
+def at_once(promotion: SentPromotion) -> str | None:
+    """Return why a promotion that was to earn its traffic had nothing to earn, None where it had."""
+    steps = promotion.rollout
+    if promotion.status != PromotionStatus.APPLIED or promotion.sequence != 1 or not steps or len(steps.weights) == 1:
+        return None
+    return "Nothing was current, so it got all traffic at once."
+
+
 def _note_recorded(promotion: SentPromotion) -> None:
     anew = "; to ask anew, add --request-id NAME" if promotion.status in _ENDED_WITH_A_NO else ""
     note(f"This was asked before and answered {promotion.updated_at:%Y-%m-%d %H:%M:%S} UTC{anew}.")
 
 
-def _say(registry: Registry, promotion: SentPromotion, *, here: bool) -> None:
+def _say(registry: Registry, promotion: SentPromotion, server: str | None) -> None:
     artifact = registry.artifact(str(promotion.artifact_id))
     name = f"{promotion.model}:{artifact.version}"
     say(f"{name} {_WORDS.get(promotion.status, f'ended {promotion.status} for')} {promotion.environment}")
@@ -87,14 +104,27 @@ def _say(registry: Registry, promotion: SentPromotion, *, here: bool) -> None:
         say("Nothing was changed; ask again with the same command.")
     if promotion.status == PromotionStatus.PENDING_APPROVAL:
         say("Somebody else has to agree; whoever does so last carries it on.")
-        say_next(f"aiinfra approve {promotion.id}")
+        say_next(f"aiinfra approve {promotion.id}{at(server)}")
     if promotion.status == PromotionStatus.ROLLING_OUT:
         say("What was current stays so until the evidence is there; each look is done by: aiinfra rollout run")
-        say_next(f"aiinfra rollout show {promotion.model}@{promotion.environment}")
+        say_next(f"aiinfra rollout show {promotion.model}@{promotion.environment}{at(server)}")
     if promotion.status == PromotionStatus.APPLIED:
-        say_next(_after(registry, name, promotion))
-    if promotion.status in REFUSED and exit_code_of(promotion) is ExitCode.REFUSED:
-        say_next(f"aiinfra policy explain {promotion.id}" if here else f"aiinfra approvals page {promotion.id} --out promotion.html")
+        if told := at_once(promotion):
+            say(told)
+        say_next(f"{_after(registry, name, promotion)}{at(server)}")
+    if exit_code_of(promotion) is ExitCode.REFUSED and (looked_at := _why(registry, promotion, server)):
+        say_next(looked_at)
+
+
+def _why(registry: Registry, promotion: SentPromotion, server: str | None) -> str | None:
+    """Return the command that shows why a promotion ended with a no: by its rollout, or before it had one."""
+    if promotion.rollout:
+        there = registry.rollouts(promotion.environment, promotion.model, False, _MOST_ROLLOUTS)
+        if own := next((one for one in there if one.promotion_id == promotion.id), None):
+            return f"aiinfra rollout show {own.id}{at(server)}"
+    if promotion.status not in REFUSED:
+        return None
+    return f"aiinfra approvals page {promotion.id} --out promotion.html{at(server)}" if server else f"aiinfra policy explain {promotion.id}"
 
 
 def _facts(promotion: SentPromotion) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Annotated, Any
+from uuid import UUID
 
 from cyclopts import Parameter
 
@@ -33,7 +34,14 @@ class WayOptions:
         if self.at_once and (self.rollout or self.weights):
             raise BadInput("--at-once leaves nothing to roll out; leave it out, or --rollout and --weights.")
         spec = _AT_ONCE if self.at_once else spec_typed(self.rollout, self.weights)
-        return {"rollout": spec, "overrides": self.override}
+        return {"rollout": spec, "overrides": _rollout(self.override)}
+
+
+def _rollout(typed: str | None) -> UUID | None:
+    try:
+        return None if typed is None else UUID(typed)
+    except ValueError:
+        raise BadInput(f"--override takes a rollout's id, not {typed!r}; see: aiinfra rollout list") from None
 
 
 NOTHING = WayOptions()

@@ -160,6 +160,9 @@ class Registry(Protocol):
     def roll_back(self, wanted: WantedBack) -> SentPromotion:
         """Return the promotion that goes back, or the one that was sent back where a rollout was open."""
 
+    def promotion(self, promotion_id: UUID) -> SentPromotion:
+        """Return one promotion."""
+
     def pending(self, limit: int) -> Sequence[SentPromotion]:
         """Return the promotions that wait for people, newest first."""
 
@@ -203,6 +206,11 @@ class Registry(Protocol):
         """Check what is recorded about a version."""
 
 
+def at(server: str | None) -> str:
+    """Return what a command that is to be typed next needs to go to the same place."""
+    return f" --server {server}" if server else ""
+
+
 @contextmanager
 def registry_at(server: str | None) -> Iterator[Registry]:
     """Give the registry of a service, or without one this machine's own, with every part running.
@@ -221,4 +229,4 @@ def registry_at(server: str | None) -> Iterator[Registry]:
     from aiinfra_core.client import Client
 
     with Client.from_environment(server, deadline=PATIENCE_SECONDS, unreached=UNREACHED_SECONDS) as client:
-        yield There(client)
+        yield There(client, at(server))

@@ -6,8 +6,8 @@ from cyclopts import Parameter
 
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next, working
-from aiinfra_core.cli.promoting import awaited, exit_code_of
-from aiinfra_core.cli.registry import Registry, Server, WantedBack, registry_at
+from aiinfra_core.cli.promoting import awaited, exit_code_of, goes_back
+from aiinfra_core.cli.registry import Registry, Server, WantedBack, at, registry_at
 from aiinfra_core.cli.typed import RequestedBy, RequestId
 from aiinfra_core.domain.promotion import REFUSED, PromotionStatus
 from aiinfra_core.wire.records import SentPromotion
@@ -33,7 +33,7 @@ def rollback(
         if as_json:
             say_json(promotion)
         else:
-            _say(registry, promotion)
+            _say(registry, promotion, server)
     return ExitCode.OK if _was_sent_back(promotion) else exit_code_of(promotion)
 
 
@@ -42,7 +42,7 @@ def _was_sent_back(promotion: SentPromotion) -> bool:
     return promotion.status == PromotionStatus.ROLLED_BACK
 
 
-def _say(registry: Registry, promotion: SentPromotion) -> None:
+def _say(registry: Registry, promotion: SentPromotion, server: str | None) -> None:
     name = f"{promotion.model}:{registry.artifact(str(promotion.artifact_id)).version}"
     place = promotion.environment
     words = {
@@ -54,8 +54,10 @@ def _say(registry: Registry, promotion: SentPromotion) -> None:
     needs = awaited(promotion) if promotion.status == PromotionStatus.PENDING_APPROVAL else None
     decision = promotion.sentinel_decision
     reason = promotion.reason or (decision.reason if decision else None)
-    say_fields({"reason": reason, "needs": needs, "manifest": promotion.manifest, "promotion": promotion.id})
+    back = promotion.rollback
+    why = {"why": back.reason, "goes back from": goes_back(registry, promotion)} if back else {}
+    say_fields({**why, "reason": reason, "needs": needs, "manifest": promotion.manifest, "promotion": promotion.id})
     if promotion.status == PromotionStatus.PENDING_APPROVAL:
-        say_next(f"aiinfra approve {promotion.id}")
+        say_next(f"aiinfra approve {promotion.id}{at(server)}")
     elif promotion.status not in REFUSED:
-        say_next(f"aiinfra verify {promotion.model}@{place}")
+        say_next(f"aiinfra verify {promotion.model}@{place}{at(server)}")

@@ -19,6 +19,8 @@ Weights = Annotated[
 ]
 WhichRollout = Annotated[str, Parameter(help="The rollout's id, or MODEL@ENVIRONMENT for the one that is open there, else the last.")]
 
+_OPERATORS = {"queries", "default", "environments", "models"}  # what stands in an operator's file, and never in a spec
+
 
 def spec_typed(file: Path | None, weights: str | None) -> RolloutSpec | None:
     """Return the spec that was typed, None where none was.
@@ -58,6 +60,8 @@ def _in_file(file: Path) -> dict[str, Any]:
         raise BadInput(f"{file} cannot be read: {error.strerror}.") from error
     if not isinstance(content, dict):
         raise BadInput(f"{file} holds no rollout; write its fields by name, such as weights: [5, 25, 100].")
+    if _OPERATORS & content.keys():
+        raise BadInput(f"{file} is an operator's file: set AI_INFRA_ROLLOUTS to it, or write its fields (weights, signals, ...) alone.")
     return content
 
 

@@ -9,11 +9,11 @@ from cyclopts import App, Parameter
 from aiinfra_core.cli.examples import examples
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next, say_table, working
-from aiinfra_core.cli.registry import Ordered, Server, registry_at
+from aiinfra_core.cli.registry import Ordered, Registry, Server, at, registry_at
 from aiinfra_core.cli.rollout_typed import WhichRollout, rollout_id
 from aiinfra_core.cli.typed import RequestId
 from aiinfra_core.domain.rollout import Action, RolloutStatus, Verdict
-from aiinfra_core.errors import BadInput
+from aiinfra_core.errors import BadInput, NotFound
 from aiinfra_core.rollout_shown import plot, words
 from aiinfra_core.wire.rollouts import SentRollout, SentRolloutDetails
 
@@ -76,7 +76,7 @@ def list_rollouts(
     if not found:
         return say("There is no such rollout." if model or environment or only_open else "Nothing was rolled out here.")
     say_table(("VERSION", "OVER", "IN", "STATUS", "WEIGHT", "STEP", "LOOKS", "BEGAN", "ID"), [_row(one) for one in found])
-    return say_next(f"aiinfra rollout show {found[0].id}")
+    return say_next(f"aiinfra rollout show {found[0].id}{at(server)}")
 
 
 @rollout.command(
@@ -97,6 +97,7 @@ def show(
     with registry_at(server) as registry:
         known = rollout_id(registry, which)
         found = registry.rollout(known)
+        current = None if found.rollout.is_open else _current(registry, found.rollout)
         if page_file:
             _write(page_file, registry.rollout_page(known))
     if plot_file:
@@ -104,7 +105,7 @@ def show(
     if as_json:
         return say_json(found)
     say(words.sentence(found.rollout))
-    say_fields(_facts(found))
+    say_fields(_facts(found, current))
     _say_signals(found)
     _say_orders(found)
     _say_looks(found)
@@ -186,7 +187,7 @@ def _order(action: Action, which: str, said: tuple[str, str | None, str | None],
     say(f"The rollout of {words.name(found)} in {found.environment} {_DONE[action]}.")
     say(words.sentence(found))
     if found.is_open:
-        say_next(f"aiinfra rollout show {found.id}{_at(server)}")
+        say_next(f"aiinfra rollout show {found.id}{at(server)}")
     return ExitCode.OK
 
 
@@ -196,11 +197,22 @@ def _row(one: SentRollout) -> Sequence[object]:
     return (*about, words.share(one.weight), step, one.looks, f"{one.created_at:%Y-%m-%d %H:%M}", one.id)
 
 
-def _facts(found: SentRolloutDetails) -> dict[str, object]:
+def _current(registry: Registry, ended: SentRollout) -> str | None:
+    """Return what is current now, None where it is what a rollout left."""
+    left = ended.challenger_version if ended.status == RolloutStatus.COMPLETED else ended.champion_version
+    try:
+        version = registry.artifact(f"{ended.model}@{ended.environment}").version
+    except NotFound:  # the environment is gone from the settings
+        return None
+    return None if version == left else f"{ended.model}:{version}"
+
+
+def _facts(found: SentRolloutDetails, current: str | None) -> dict[str, object]:
     one = found.rollout
     ended = f", ended {one.ended_at:%Y-%m-%d %H:%M:%S} UTC" if one.ended_at else ""
     return {
-        "why": words.why(one, found.looks),
+        "current now": current,
+        "why": words.why(one, found.looks, found.orders),
         "weights": ", ".join(f"{weight:g} %" for weight in one.spec.weights),
         "began": f"{one.created_at:%Y-%m-%d %H:%M:%S} UTC{ended}",
         "looked at": f"{one.looks} times, last {one.looked_at:%Y-%m-%d %H:%M:%S} UTC" if one.looked_at else "not yet",
@@ -210,7 +222,7 @@ def _facts(found: SentRolloutDetails) -> dict[str, object]:
 
 
 def _say_signals(found: SentRolloutDetails) -> None:
-    if not found.looks:
+    if not words.is_looked_at(found.rollout, found.looks):
         return
     readings = {one.signal: one for one in found.looks[-1].readings}
     asked = {one.name: one.advances for one in found.rollout.spec.signals}
@@ -247,11 +259,7 @@ def _say_looks(found: SentRolloutDetails) -> None:
 
 def _next(one: SentRollout, server: str | None) -> str:
     action = "resume" if one.status == RolloutStatus.PAUSED else "pause"
-    return f"aiinfra rollout {action} {one.id} --reason WHY{_at(server)}"
-
-
-def _at(server: str | None) -> str:
-    return f" --server {server}" if server else ""
+    return f"aiinfra rollout {action} {one.id} --reason WHY{at(server)}"
 
 
 def _write(file: Path, text: str) -> None:

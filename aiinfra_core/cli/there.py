@@ -1,5 +1,6 @@
 """The commands' registry at a service: the client's calls, and what they give put together as it is here."""
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import islice
@@ -23,14 +24,15 @@ from aiinfra_core.wire.scans import SentScan
 
 _TICK = timedelta(microseconds=1)
 _PAGE = 500
+_A_COMMAND = re.compile(r"aiinfra rollout \w+ [0-9a-f-]{36}")
 _NOBODY_CLAIMS = "  | still queued; nobody has claimed it: start aiinfra runner, or aiinfra serve --run-runner"
 
 
 class There:
-    """The registry of the service a client asks."""
+    """The registry of the service a client asks; `named` is what names it in a command."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Client, named: str = "") -> None:
+        self._client, self._named = client, named
 
     def now(self) -> datetime:
         """Return what the service's clock says."""
@@ -103,6 +105,8 @@ class There:
             )
         except PromotionUnavailable as error:
             return error.promotion
+        except Conflict as error:
+            raise Conflict(_A_COMMAND.sub(rf"\g<0>{self._named}", str(error))) from error
 
     def roll_back(self, wanted: WantedBack) -> SentPromotion:
         """Ask for a rollback."""
@@ -110,6 +114,10 @@ class There:
             return self._client.roll_back(**wanted.model_dump())
         except PromotionUnavailable as error:
             return error.promotion
+
+    def promotion(self, promotion_id: UUID) -> SentPromotion:
+        """Return one promotion."""
+        return self._client.promotion(promotion_id)
 
     def pending(self, limit: int) -> Sequence[SentPromotion]:
         """Return the promotions that wait for people, newest first."""

@@ -6,12 +6,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
+from uuid import UUID
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 from pydantic import BaseModel, ValidationError
 
 from aiinfra_core import canonical_json
-from aiinfra_core.domain.record import in_words
+from aiinfra_core.domain.record import causes, in_words
 from aiinfra_core.errors import BadInput
 from aiinfra_core.settings import Settings, environment_named
 
@@ -50,6 +51,18 @@ def digest(option: str, text: str | None, what: str) -> str | None:
     return text
 
 
+def promotion_id(_kind: Any, typed: Sequence[Token]) -> UUID:
+    """Return a promotion's id that was typed.
+
+    Raises:
+        BadInput: it is none.
+    """
+    try:
+        return UUID(typed[0].value)
+    except ValueError:
+        raise BadInput(f"{typed[0].value[:80]!r} is no promotion's id; those that wait for people are shown by: aiinfra pending") from None
+
+
 def values(option: str, pairs: Sequence[str] | None, example: str = "depth=3") -> dict[str, Any]:
     """Read `KEY=VALUE` pairs; a value is JSON, or a plain text where it is not.
 
@@ -76,9 +89,8 @@ def checked(kind: type[_Checked], **fields: Any) -> _Checked:
     try:
         return kind(**fields)
     except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, item['loc'])).replace('_', '-') or 'it'}: {in_words(item)}" for item in error.errors(include_input=False)
-        )
+        found = causes(error.errors(include_input=False))
+        wrong = "; ".join(": ".join(filter(None, (".".join(map(str, one["loc"])).replace("_", "-"), in_words(one)))) for one in found)
         raise BadInput(f"This does not describe {_words(kind.__name__.removeprefix('Asked'))}: {wrong}.") from None
 
 

@@ -1,7 +1,7 @@
 """The base of every record and the checked text types they share."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
@@ -49,6 +49,17 @@ def a_location(value: str) -> str:
     if ":" in credentials or (credentials and scheme.removeprefix("git+") in ("http", "https")):
         raise ValueError("holds credentials; give them to git or to the store's own configuration")
     return value
+
+
+def causes(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return pydantic's errors without those that only follow: a list is too short once what is wrong in it was left out."""
+    places = [tuple(error["loc"]) for error in errors]
+    follows = [error["type"] == "too_short" and any(_is_in(place, error["loc"]) for place in places) for error in errors]
+    return [error for error, only in zip(errors, follows, strict=True) if not only]
+
+
+def _is_in(place: Sequence[int | str], outer: Sequence[int | str]) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == tuple(outer)
 
 
 def in_words(error: Mapping[str, Any]) -> str:

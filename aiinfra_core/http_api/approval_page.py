@@ -27,6 +27,7 @@ from aiinfra_core.http_api.approval_people import kept_apart, people
 from aiinfra_core.http_api.score_plot import plot
 from aiinfra_core.registry.policy_decisions import GateDecision
 from aiinfra_core.registry.promotion_story import Scored, Story
+from aiinfra_core.rollout_shown import words
 
 _FOLDER = Path(__file__).parent / "templates"
 _STYLE = (_FOLDER / "approval.css").read_text()
@@ -128,8 +129,7 @@ def _facts(story: Story) -> Iterator[Fact]:
     if promotion.rollback:
         yield _fact("goes back, because", promotion.rollback.reason)
     if promotion.rollout and not promotion.rollout.at_once:
-        steps = ", ".join(f"{weight:g}" for weight in promotion.rollout.weights)
-        yield _fact("earns its traffic in steps of", f"{steps} %, by {promotion.rollout.unit}")
+        yield _fact("traffic", words.terms(promotion.rollout))
     if promotion.overrides:
         yield _fact("was sent back before, by rollout", promotion.overrides, code=True)
     if promotion.follows:

@@ -8,7 +8,7 @@ from pydantic.alias_generators import to_snake
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from aiinfra_core.domain.record import in_words
+from aiinfra_core.domain.record import causes, in_words
 from aiinfra_core.errors import (
     AiInfraError,
     ArtifactMissing,
@@ -41,7 +41,7 @@ STATUS: dict[type[AiInfraError], tuple[int, str]] = {
     TooLarge: (413, "Too large"),
     TooSlow: (408, "Too slow"),
     WrongMediaType: (415, "Unsupported media type"),
-    RequestIdReused: (422, "Idempotency-Key used for another request"),
+    RequestIdReused: (422, "Used before for something else"),
     Outdated: (412, "Not as you saw it"),
     Conflict: (409, "Conflict"),
     BadInput: (400, "Malformed request"),
@@ -127,7 +127,8 @@ def _of_error(request: Request, error: Exception) -> Response:
 
 def _of_validation(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
-    wrong = "; ".join(f"{'.'.join(str(part) for part in item['loc'][1:]) or item['loc'][0]}: {in_words(item)}" for item in error.errors())
+    found = causes(error.errors())
+    wrong = "; ".join(f"{'.'.join(str(part) for part in item['loc'][1:]) or item['loc'][0]}: {in_words(item)}" for item in found)
     return problem(request, 400, f"The request is malformed: {wrong}.")
 
 

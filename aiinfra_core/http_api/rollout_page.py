@@ -58,8 +58,8 @@ def page(found: SentRolloutDetails, now: datetime, public_url: str | None) -> st
         style=Markup(_STYLE),  # noqa: S704 - a file of ours
         state={"word": words.STATES.get(rollout.status, rollout.status), "tone": _TONES.get(rollout.status, "no")},
         sentence=words.sentence(rollout),
-        why=words.why(rollout, found.looks),
-        plot=Markup(plot.svg(found)),  # noqa: S704 - each text in it is escaped where it is put in
+        why=words.why(rollout, found.looks, found.orders),
+        plot=Markup(plot.svg(found, titled=False)),  # noqa: S704 - each text in it is escaped where it is put in
         signals=list(_signals(found)),
         split=_split(found.looks[-1]) if found.looks else None,
         facts=list(_facts(found)),
@@ -94,8 +94,8 @@ def _signals(found: SentRolloutDetails) -> Iterator[Fact]:
             "source": spec.source,
             "margin": f"{found.rollout.spec.margin_of(spec):g}",
             "alpha": f"{spec.alpha:g}",
-            "champion": words.counted(said.champion) if said else "",
-            "challenger": words.counted(said.challenger) if said else "",
+            "champion": _whole(words.counted(said.champion)) if said else "",
+            "challenger": _whole(words.counted(said.challenger)) if said else "",
             "back": f"{said.rollback:.2f} of {said.rollback_at:.2f}" if said else "",
             "on": f"{said.advance:.2f} of {said.advance_at:.2f}" if said and spec.advances else "not asked" if said else "",
             "trouble_tone": "quiet" if heard is not None and heard.heard == Heard.WARMING_UP else "no",
@@ -133,12 +133,17 @@ def _look(look: SentLook) -> Fact:
     return {
         "number": look.number,
         "at": f"{look.created_at:%Y-%m-%d %H:%M:%S}",
-        "weight": words.share(look.weight),
+        "weight": _whole(words.share(look.weight)),
         "verdict": _VERDICTS.get(look.verdict, look.verdict),
         "tone": "yes" if look.verdict == Verdict.ADVANCE else "" if look.verdict == Verdict.HOLD else "no",
-        "reason": look.reason,
+        "reason": _whole(look.reason),
         "heard": [f"{one.signal}: {words.bad_share(one)}" for one in look.readings],
     }
+
+
+def _whole(text: str) -> str:
+    """Return a text whose percentages are not broken between two lines."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
 
 
 def _actions(rollout: SentRollout) -> tuple[str, ...]:

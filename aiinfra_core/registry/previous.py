@@ -30,6 +30,10 @@ _GOOD = text(f"""{_WAS_CURRENT}
       AND rollout.ended_at > before.applied_at)
 ORDER BY before.sequence_seen DESC LIMIT 1""")  # noqa: S608 - a constant of ours
 _OF_VERSION = text(f"{_WAS_CURRENT} AND artifact.version = :version ORDER BY before.sequence_seen DESC LIMIT 1")
+# Those that can still be named: they were sent back, and are not gone.
+_LEFT = text(f"""SELECT DISTINCT version FROM ({_WAS_CURRENT}
+  AND NOT EXISTS (SELECT FROM artifact_tombstones AS gone WHERE gone.artifact_id = before.artifact_id)) AS named
+ORDER BY version""")  # noqa: S608 - a constant of ours
 _STANDING = text("""
 SELECT here.sequence, here.promotion_id, here.artifact_id, artifact.version
 FROM environment_pointers AS here JOIN model_artifacts AS artifact ON artifact.id = here.artifact_id
@@ -90,7 +94,9 @@ def standing(tx: Connection, environment: str, model: str) -> Standing:
     """
     row = _one(tx, _STANDING, environment=environment, model=model)
     if row is None:
-        raise NotFound(f"Nothing is current for {model} in {environment}, so there is nothing to go back from; see: aiinfra models")
+        raise NotFound(
+            f"Nothing is current for {model} in {environment}, so there is nothing to go back from; see: aiinfra models show {model}"
+        )
     return Standing(**row)
 
 
@@ -102,10 +108,17 @@ def good(tx: Connection, environment: str, now: Standing, model: str) -> Target:
     """
     row = _one(tx, _GOOD, environment=environment, model=model, current=now.artifact_id)
     if row is None:
-        raise NotFound(
-            f"No other version of {model} that was current in {environment} has not been sent back; name one with --to, or promote one."
-        )
+        raise NotFound(_nowhere(tx, environment, now, model))
     return Target(**row)
+
+
+def _nowhere(tx: Connection, environment: str, now: Standing, model: str) -> str:
+    bound = {"environment": environment, "model": model, "current": now.artifact_id}
+    versions = ", ".join(str(version) for version in tx.execute(_LEFT, bound).scalars())
+    instead = f"promote a version: aiinfra promote {model}:VERSION --to {environment}"
+    if not versions:
+        return f"Nothing else was current in {environment} to go back to; {instead}"
+    return f"What else was current in {environment} was sent back since; go there all the same with --to ({versions}), or {instead}"
 
 
 def of_version(tx: Connection, environment: str, now: Standing, model: str, version: int) -> Target:

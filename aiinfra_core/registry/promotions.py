@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Connection, bindparam, literal_column, select
+from sqlalchemy import Boolean, Connection, bindparam, func, literal_column, select
 
 from aiinfra_core import canonical_json
 from aiinfra_core.domain.promotion import Decision, Pointer, Promotion
@@ -50,9 +50,11 @@ def sequence(tx: Connection, environment: str, model: str) -> int:
 
 
 def pointers(tx: Connection) -> list[Pointer]:
-    """Return what is current everywhere, by model and environment."""
-    query = select(environment_pointers).order_by(environment_pointers.c.model, environment_pointers.c.environment)
-    return [Pointer(**row) for row in every(tx, query)]
+    """Return what is current everywhere, by model and environment; `updated_at` says since when, whatever its traffic did meanwhile."""
+    kept = [column for column in environment_pointers.c if column is not environment_pointers.c.updated_at]
+    query = select(*kept, func.coalesce(model_promotions.c.applied_at, environment_pointers.c.updated_at).label("updated_at"))
+    query = query.outerjoin(model_promotions, model_promotions.c.id == environment_pointers.c.promotion_id)
+    return [Pointer(**row) for row in every(tx, query.order_by(environment_pointers.c.model, environment_pointers.c.environment))]
 
 
 def promotion_from(row: Mapping[str, Any]) -> Promotion:

@@ -61,6 +61,7 @@ PROMOTION = select(cast(as_sent.promotion_details(), Text).label("document")).wh
 CURRENT = (
     select(
         environment_pointers,
+        func.coalesce(model_promotions.c.applied_at, environment_pointers.c.updated_at).label("since"),
         cast(as_sent.artifact(), Text).label("artifact"),
         cast(as_sent.promotion(), Text).label("promotion"),
         *(column.label(f"manifest_{column.name}") for column in attestations.c),
@@ -88,9 +89,10 @@ MORE_STATEMENTS = STATEMENTS.where(
 
 @dataclass(frozen=True)
 class Current:
-    """What is current: the pointer's row, the artifact and the promotion as JSON texts, and the manifest."""
+    """What is current: the pointer's row and since when, the artifact and the promotion as JSON texts, and the manifest."""
 
     pointer: Mapping[str, Any]
+    since: datetime
     artifact: str
     promotion: str
     manifest: SentStatement
@@ -129,13 +131,13 @@ def current(tx: Connection, environment: str, model: str) -> Current:
         raise NotFound(f"Nothing is current for {model} in {environment}; promote a version of it there first.")
     manifest = {name.removeprefix("manifest_"): value for name, value in row.items() if name.startswith("manifest_")}
     pointer = {column.name: row[column.name] for column in environment_pointers.c}
-    return Current(pointer, row["artifact"], row["promotion"], _statement(manifest))
+    return Current(pointer, row["since"], row["artifact"], row["promotion"], _statement(manifest))
 
 
 def sent_current(found: Current) -> str:
     """Return what is current as the JSON of `SentCurrent`."""
     pointer = {"environment": found.pointer["environment"], "model": found.pointer["model"], "sequence": found.pointer["sequence"]}
-    own = json.dumps(pointer | {"updatedAt": timestamp(found.pointer["updated_at"])})[1:-1]
+    own = json.dumps(pointer | {"updatedAt": timestamp(found.since)})[1:-1]
     manifest = found.manifest.model_dump_json(by_alias=True)
     return f'{{{own},"artifact":{found.artifact},"promotion":{found.promotion},"manifest":{manifest}}}'
 

@@ -9,7 +9,9 @@ from html import escape
 Point = tuple[datetime, float]
 
 _TIMES = [timedelta(seconds=one) for one in (1, 2, 5, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400)]
-_TIME_WIDTH, _LETTER = 60, 11.0
+LETTER = 11.0
+"""How high a line of small text is."""
+_TIME_WIDTH, _LETTER_WIDTH, _LINES = 60, 6.0, 4
 
 
 @dataclass(frozen=True)
@@ -87,16 +89,29 @@ def limits(panel: Panel, values: Mapping[str, float]) -> Iterator[str]:
         free = max(height + 3.5, free)
         yield tag("line", class_=f"limit {kind}", x1=panel.x, x2=panel.end, y1=height, y2=height)
         yield tag("text", f"{kind} {value:.1f}", class_=f"label {kind}", x=panel.end + 4, y=free)
-        free += _LETTER
+        free += LETTER
+
+
+def stacked(labels: Iterable[tuple[float, str]]) -> Iterator[tuple[float, int, str]]:
+    """Return labels, told by their middles, with the line each stands in so that none lies on another; what finds no line is left out."""
+    ends = [-math.inf] * _LINES
+    for middle, text in sorted(labels):
+        half = len(text) * _LETTER_WIDTH / 2
+        number = next((number for number, end in enumerate(ends) if middle - half >= end), None)
+        if number is not None:
+            ends[number] = middle + half
+            yield middle, number, text
 
 
 def time_ticks(panel: Panel) -> Iterator[str]:
     """Write times below a panel."""
-    for at in _times(panel.since, panel.until, int(panel.width // _TIME_WIDTH)):
+    times = _times(panel.since, panel.until, int(panel.width // _TIME_WIDTH))
+    exact = any(at.second for at in times)
+    for at in times:
         x = panel.across(at)
         anchor = "middle" if x < panel.end - _TIME_WIDTH / 4 else "end"
         yield tag("line", class_="axis", x1=x, x2=x, y1=panel.foot, y2=panel.foot + 4)
-        told = f"{at:%m-%d}" if (at.hour, at.minute, at.second) == (0, 0, 0) else f"{at:%H:%M:%S}" if at.second else f"{at:%H:%M}"
+        told = f"{at:%H:%M:%S}" if exact else f"{at:%H:%M}" if at.hour or at.minute else f"{at:%m-%d}"
         yield tag("text", told, class_="tick", x=x, y=panel.foot + 15, text_anchor=anchor)
 
 

@@ -8,9 +8,9 @@ from datetime import datetime
 from itertools import groupby
 
 from aiinfra_core.domain.rollout import Heard
-from aiinfra_core.domain.rollout_spec import WHOLE
+from aiinfra_core.domain.rollout_spec import WHOLE, SignalSpec
 from aiinfra_core.rollout_shown import timeline, words
-from aiinfra_core.rollout_shown.panel import Panel, Point, frame, limits, line, stairs, tag, ticks, time_ticks
+from aiinfra_core.rollout_shown.panel import LETTER, Panel, Point, frame, limits, line, stacked, stairs, tag, ticks, time_ticks
 from aiinfra_core.wire.rollouts import SentCounts, SentHeard, SentLook, SentRolloutDetails
 
 STYLE = """\
@@ -33,7 +33,7 @@ STYLE = """\
 
 WIDTH = 860.0
 _LEFT, _EVIDENCE, _COUNTS_AT, _COUNTS = 44.0, 440.0, 584.0, 264.0
-_HEAD, _HEIGHT, _GAP, _FOOT = 68.0, 104.0, 40.0, 24.0
+_TITLE, _HEAD, _HEIGHT, _GAP, _FOOT = 22.0, 68.0, 104.0, 50.0, 14.0
 _LEGEND = (
     (_LEFT, "back", "that it is worse: it goes back above its limit"),
     (_LEFT + 250, "on", "that it is as good: it goes on above its limit"),
@@ -43,23 +43,24 @@ _LEGEND = (
 _LEAST_HIGH, _DEEP = 1.25, 2.0
 
 
-def svg(found: SentRolloutDetails) -> str:
-    """Return the plot of a rollout and its looks; values far beyond their limits are drawn at the edge."""
+def svg(found: SentRolloutDetails, *, titled: bool = True) -> str:
+    """Return the plot of a rollout and its looks, titled unless its page is; values far beyond their limits are drawn at the edge."""
     rows = len(found.rollout.spec.signals) + 1
     height = _HEAD + rows * (_HEIGHT + _GAP) + _FOOT - 16
     about = f"{words.name(found.rollout)} over {words.champion(found.rollout)} in {found.rollout.environment}"
-    drawn = "\n".join(_drawn(found, f"{about}: {words.STATES.get(found.rollout.status, found.rollout.status)}"))
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" class="rollout-plot" viewBox="0 0 {WIDTH:g} {height:g}" role="img">'
+    title = f"{about}: {words.STATES.get(found.rollout.status, found.rollout.status)}"
+    heading = tag("text", title, class_="name", x=8.0, y=18.0) + "\n" if titled else ""
+    drawn = f"{tag('title', title)}\n{heading}" + "\n".join(_drawn(found))
+    top = 0.0 if titled else _TITLE
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" class="rollout-plot" viewBox="0 {top:g} {WIDTH:g} {height - top:g}" role="img">'
     return f"{opening}\n<style>{STYLE}</style>\n{drawn}\n</svg>\n"
 
 
-def _drawn(found: SentRolloutDetails, title: str) -> Iterator[str]:
-    yield tag("title", title)
-    yield tag("text", title, class_="name", x=8.0, y=18.0)
+def _drawn(found: SentRolloutDetails) -> Iterator[str]:
     yield from _legend()
     for number, signal in enumerate(found.rollout.spec.signals):
         top = _HEAD + number * (_HEIGHT + _GAP)
-        yield from _evidence(found, signal.name, top)
+        yield from _evidence(found, signal, top)
         yield from _shares(found, signal.name, top)
     top = _HEAD + len(found.rollout.spec.signals) * (_HEIGHT + _GAP)
     yield from _weights(found, top)
@@ -72,21 +73,22 @@ def _legend() -> Iterator[str]:
         yield tag("text", told, class_="tick", x=x + 18, y=39.5)
 
 
-def _evidence(found: SentRolloutDetails, signal: str, top: float) -> Iterator[str]:
-    judged = [(look, one) for look in found.looks for one in look.judged.signals if one.signal == signal]
-    values = [value for _, one in judged for value in (one.rollback, one.advance)]
-    reach = (max(judged[-1][1].rollback_at, judged[-1][1].advance_at) if judged else 6.0) or 1.0
+def _evidence(found: SentRolloutDetails, signal: SignalSpec, top: float) -> Iterator[str]:
+    judged = [(look, one) for look in found.looks for one in look.judged.signals if one.signal == signal.name]
+    told = {"back": [(look, one.rollback) for look, one in judged]}
+    told |= {"on": [(look, one.advance) for look, one in judged]} if signal.advances else {}
+    limit = {"back": judged[-1][1].rollback_at, "on": judged[-1][1].advance_at} if judged else {}
+    values = [value for pairs in told.values() for _, value in pairs]
+    reach = max((limit[kind] for kind in told if limit), default=6.0) or 1.0
     high = max(reach * _LEAST_HIGH, min(max(values, default=0.0), reach * _DEEP))
     low = min(-0.3 * reach, max(min(values, default=0.0), -reach))
     panel = _left(found, top, low, high)
-    yield from frame(panel, f"{signal}: evidence (ln e)", [(value, f"{value:g}") for value in ticks(low, high)])
-    yield from _silences(found.looks, signal, panel)
+    yield from frame(panel, f"{signal.name}: evidence (ln e)", [(value, f"{value:g}") for value in ticks(low, high)])
+    yield from _silences(found.looks, signal.name, panel)
     yield from _moves(found, panel)
-    if judged:
-        newest = judged[-1][1]
-        yield from limits(panel, {"back": newest.rollback_at, "on": newest.advance_at})
-        yield from line(panel, "on", _by_step((look, one.advance) for look, one in judged))
-        yield from line(panel, "back", [[(look.created_at, one.rollback) for look, one in judged]])
+    yield from limits(panel, {kind: limit[kind] for kind in told if limit})
+    yield from line(panel, "on", _by_step(told.get("on", ())))
+    yield from line(panel, "back", [[(look.created_at, value) for look, value in told["back"]]])
 
 
 def _shares(found: SentRolloutDetails, signal: str, top: float) -> Iterator[str]:
@@ -94,9 +96,10 @@ def _shares(found: SentRolloutDetails, signal: str, top: float) -> Iterator[str]
     of = {arm: [(look, one.bad / one.units) for look, one in pairs if one.units] for arm, pairs in _of_arms(heard).items()}
     panel = _right(found, top, _highest(of, 0.01))
     yield from frame(panel, f"{signal}: bad share in the step", [(value, f"{value * 100:g} %") for value in ticks(0.0, panel.high, 3)])
-    yield tag(
-        "text", f"bad: {words.bad_so_far(heard[-1][1])}" if heard else "nothing counted yet", class_="tick", x=panel.x, y=panel.foot + 13
-    )
+    newest = {arm: pairs[-1][1] for arm, pairs in reversed(_of_arms(heard).items()) if pairs}
+    captions = [f"{arm}: {counts.bad:,} of {counts.units:,} bad" for arm, counts in newest.items()] or ["nothing counted yet"]
+    for number, told in enumerate(captions):
+        yield tag("text", told, class_="tick", x=panel.x, y=panel.foot + 12 + number * LETTER)
     for arm, pairs in of.items():
         yield from line(panel, arm, _by_step(pairs))
 
@@ -106,14 +109,15 @@ def _weights(found: SentRolloutDetails, top: float) -> Iterator[str]:
     told = timeline.weights(found)
     yield from frame(panel, "the challenger's part of the traffic", [(part * WHOLE, f"{part * 100:.0f} %") for part in (0, 0.5, 1)])
     yield from _moves(found, panel)
-    for at, weight in told[1:]:
-        yield tag("text", words.share(weight), class_="tick", x=panel.across(at) - 3, y=panel.y + 10, text_anchor="end")
+    for x, number, share in stacked((panel.across(at), words.share(weight)) for at, weight in told[1:]):
+        yield tag("text", share, class_="tick", x=x - 3, y=panel.y + 10 + number * LETTER, text_anchor="end")
     yield from line(panel, "challenger", [stairs([(at, float(weight)) for at, weight in told], panel.until)])
     for order in found.orders:
         x, foot = panel.across(order.created_at), panel.foot
         mark = tag("title", f"{order.action}, by {order.ordered_by}: {order.reason}")
         yield f"<g>{mark}{tag('path', class_='order', d=f'M{x - 4:.1f} {foot:.1f}h8l-4 -7z')}</g>"
-        yield tag("text", order.action, class_="tick", x=x, y=foot - 10, text_anchor="middle")
+    for x, number, action in stacked((panel.across(order.created_at), str(order.action)) for order in found.orders):
+        yield tag("text", action, class_="tick", x=x, y=panel.foot - 10 - number * LETTER, text_anchor="middle")
     yield from time_ticks(panel)
 
 

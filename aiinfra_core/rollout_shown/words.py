@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from aiinfra_core.domain.rollout import RolloutStatus
-from aiinfra_core.domain.rollout_spec import WHOLE
-from aiinfra_core.wire.rollouts import SentCounts, SentHeard, SentLook, SentRollout
+from aiinfra_core.domain.rollout import Action, RolloutStatus
+from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
+from aiinfra_core.wire.rollouts import SentCounts, SentHeard, SentLook, SentOrder, SentRollout
 
 STATES: dict[str, str] = {
     RolloutStatus.RUNNING: "running",
@@ -16,7 +16,7 @@ STATES: dict[str, str] = {
     RolloutStatus.SUPERSEDED: "superseded",
 }
 _ENDS: dict[str, str] = {
-    RolloutStatus.COMPLETED: "has all traffic of",
+    RolloutStatus.COMPLETED: "got all traffic of",
     RolloutStatus.ROLLED_BACK: "was sent back from",
     RolloutStatus.INCONCLUSIVE: "went back without a verdict from",
     RolloutStatus.ABORTED: "was taken back from",
@@ -48,11 +48,26 @@ def sentence(rollout: SentRollout) -> str:
     return f"{has}; step {rollout.step + 1} of {len(rollout.spec.weights)}.{paused}"
 
 
-def why(rollout: SentRollout, looks: Sequence[SentLook]) -> str:
-    """Return why it ended, or what the newest look says."""
+def terms(spec: RolloutSpec) -> str:
+    """Return by what a challenger earns its traffic."""
+    steps = " → ".join(f"{weight:g} %" for weight in spec.weights)
+    signals = ", ".join(signal.name for signal in spec.signals)
+    return f"{steps} by {spec.unit}, judged by {signals}; margin {spec.margin:g}, deadline {spec.deadline_hours:g} h"
+
+
+def why(rollout: SentRollout, looks: Sequence[SentLook], orders: Sequence[SentOrder] = ()) -> str:
+    """Return why it ended, or who advanced it, or what the newest look says."""
     if rollout.reason:
         return rollout.reason
+    order = next((one for one in reversed(orders) if one.action == Action.ADVANCE), None)
+    if order and not is_looked_at(rollout, looks) and not (looks and looks[-1].created_at > order.created_at):
+        return f"advanced by {order.ordered_by}: {order.reason}; not looked at since"
     return looks[-1].reason if looks else "Nobody has looked at it yet."
+
+
+def is_looked_at(rollout: SentRollout, looks: Sequence[SentLook]) -> bool:
+    """Say whether the newest look is of the step a rollout is at, or ended at."""
+    return bool(looks) and (not rollout.is_open or looks[-1].step == rollout.step)
 
 
 def bad_share(heard: SentHeard) -> str:

@@ -28,7 +28,8 @@ def pinned(keys: Sequence[str]) -> Trust:
     """
     if not keys:
         raise Misconfigured(
-            "Nothing says whose promotions count: name a pinned root of trust (AI_INFRA_TRUST_ROOT, --trust-root) or pin the promotion key."
+            "Nothing says whose promotions count: name a pinned root of trust (AI_INFRA_TRUST_ROOT, --trust-root), or pin the key they are"
+            " signed with (--key BASE64), which `aiinfra keys show` says where they are signed."
         )
     parsed = [public_key.parse(key) for key in dict.fromkeys(keys)]
     entries = (

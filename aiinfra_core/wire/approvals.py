@@ -11,6 +11,7 @@ from aiinfra_core.domain.approval import Approval, Withdrawal
 from aiinfra_core.domain.record import Record, Sha256
 from aiinfra_core.wire.reading import SentStatement
 from aiinfra_core.wire.records import Sent, SentArtifact, SentPromotion
+from aiinfra_core.wire.rollouts import SentRolloutSpec
 
 Comment = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x08\x0b-\x1f\x7f]{1,2000}$")]
 Envelope = Annotated[Base64Bytes, Field(max_length=16 * 1024)]
@@ -79,6 +80,7 @@ class SentApprovals(Sent):
     pending_until: datetime | None
     approval_hours: float = Field(description="How long an approval may count at most.")
     approvals: tuple[SentApproval, ...] = Field(description="In the order they were given.")
+    rollout: SentRolloutSpec | None = Field(default=None, description="By what it is to earn its traffic; null for all at once.")
 
 
 def sent_approval(approval: Approval, withdrawal: Withdrawal | None, counts_as: Iterable[str], objection: str | None) -> SentApproval:

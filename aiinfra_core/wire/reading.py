@@ -109,7 +109,7 @@ class SentCurrent(Sent):
     environment: str
     model: str
     sequence: int
-    updated_at: datetime
+    updated_at: datetime = Field(description="Since when it is current.")
     artifact: SentArtifact
     promotion: SentPromotion
     manifest: SentStatement

@@ -36,7 +36,7 @@ SPEC = {
     "deadlineHours": 0.1,
     "silentMinutes": 2,
     "signals": [
-        {"name": "wrong", "kind": "quality", "alpha": 0.004},
+        {"name": "quality", "kind": "quality", "alpha": 0.004},
         {"name": "errors", "kind": "errors", "alpha": 0.003, "advances": False},
     ],
 }
@@ -76,7 +76,7 @@ def main() -> None:
     say(aiinfra("verify", f"{MODEL}@{ENVIRONMENT}").strip().splitlines()[-1])
     heading(f"Done in {time.monotonic() - began:.0f} s")
     say(f"The evidence as plots: {plots / 'healthy.svg'} and {plots / 'regression.svg'}")
-    say("Next: .venv/bin/aiinfra rollout list")
+    say(f"Next: .venv/bin/aiinfra rollout show {MODEL}@{ENVIRONMENT} --page rollout.html")
 
 
 def prepared() -> Settings:

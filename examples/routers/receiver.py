@@ -4,13 +4,15 @@
     ROUTER_SECRET=whsec_… python receiver.py nginx --namespace models --port 8080
 
 It answers 2xx only once Kubernetes has taken the change; whatever else it answers, the same message comes again. It needs `httpx`,
-`standardwebhooks`, and a service account that may patch what it changes. docs/routers.md says what has to be there.
+`standardwebhooks`, and a service account that may patch what it changes. docs/routers.md says what has to be there. With `--dry-run` it
+runs anywhere, prints the patches it would send, and sends none.
 """
 
 import argparse
 import json
 import os
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +21,7 @@ from typing import Any
 
 import httpx
 from standardwebhooks import Webhook, WebhookVerificationError
+from standardwebhooks.webhooks import EmptyWebhookSecretError
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 MERGE = {"Content-Type": "application/merge-patch+json"}
@@ -109,13 +112,38 @@ def main() -> None:
     parser.add_argument("how", choices=["kserve", "nginx"])
     parser.add_argument("--namespace", default="default")
     parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--dry-run", action="store_true", help="print the patches, and send none; for outside of a cluster")
     asked = parser.parse_args()
     patches = {"kserve": kserve, "nginx": nginx}[asked.how]
-    inside = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
-    account = {"Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}"}
-    with httpx.Client(base_url="https://kubernetes.default.svc", headers=account, verify=inside, timeout=5) as api:
-        receiver = Receiver(os.environ["ROUTER_SECRET"], api, lambda kind, data: patches(asked.namespace, kind, data))
+    with _printing() if asked.dry_run else _cluster() as api:
+        receiver = Receiver(_secret(), api, lambda kind, data: patches(asked.namespace, kind, data))
         served(receiver, asked.port).serve_forever()
+
+
+def _secret() -> str:
+    secret = os.environ.get("ROUTER_SECRET", "")
+    try:
+        Webhook(secret)
+    except (ValueError, EmptyWebhookSecretError):
+        sys.exit("ROUTER_SECRET is not set to the secret of the webhook, whsec_…: that of AI_INFRA_ROUTER_SECRET.")
+    return secret
+
+
+def _cluster() -> httpx.Client:
+    try:
+        inside = ssl.create_default_context(cafile=str(ACCOUNT / "ca.crt"))
+        account = {"Authorization": f"Bearer {(ACCOUNT / 'token').read_text()}"}
+    except OSError as error:
+        sys.exit(f"There is no service account in {ACCOUNT} ({error.strerror}): run it inside the cluster, or with --dry-run.")
+    return httpx.Client(base_url="https://kubernetes.default.svc", headers=account, verify=inside, timeout=5)
+
+
+def _printing() -> httpx.Client:
+    def say(request: httpx.Request) -> httpx.Response:
+        print(f"{request.method} {request.url.path} {request.content.decode()}", flush=True)
+        return httpx.Response(200, json={})
+
+    return httpx.Client(base_url="https://kubernetes.default.svc", transport=httpx.MockTransport(say))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,9 @@ def test_on_a_laptop_the_flow_looks_on_until_no_rollout_is_open(
         observe(settings, now(settings, rollout), LIKE_IT[1])
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    lines = [line for line in out.splitlines() if not line.startswith("Run: ")]
+    lines = out.splitlines()
+    assert all("rainfall in prod, look " in line or line == "no rollout is due" for line in lines), out
+    assert "INFO" not in err
     assert "look 1: advance, running at 50 %" in lines[0]
     assert "advance, completed at 100 %" in lines[-1]
     assert now(settings, rollout).status == "completed"

@@ -73,6 +73,15 @@ def test_promote_says_who_has_to_agree_and_how_and_is_no_failure(place: Settings
     assert "A promotion waits for people." in run("status").out
 
 
+def test_what_is_no_promotions_id_is_told_with_where_they_are(run: Run) -> None:
+    for command in ("approve", "approvals list"):
+        ended = run(f"{command} nope")
+        assert (ended.code, ended.error) == (
+            2,
+            "'nope' is no promotion's id; those that wait for people are shown by: aiinfra pending",
+        )
+
+
 def test_approve_first_shows_what_it_would_sign_and_signs_nothing(place: Settings, waits: Promotion, run: Run) -> None:
     shown = run(f"approve {waits.id}")
     assert shown.code == 0

@@ -78,6 +78,8 @@ def test_a_service_is_believed_only_under_a_key_that_was_pinned(
     line = f"pull rain@prod --out {tmp_path / 'out'} --server {server}"
     unpinned = run(line)
     assert (unpinned.code, "whose promotions count" in unpinned.error) == (ExitCode.MISCONFIGURED, True)
+    assert "--key BASE64" in unpinned.error
+    assert "`aiinfra keys show`" in unpinned.error
     other = run(f"{line} --key {shlex.quote(trust_files.signer('other').public_key.base64)}")
     assert (other.code, "not trusted here" in other.error) == (ExitCode.EVIDENCE_BROKEN, True)
     both = run(f"{line} --key {key_of(installation)} --trust-root 1.root.json")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
+import httpx
 import pytest
 from sqlalchemy import select
 
@@ -56,6 +57,10 @@ def test_what_cannot_be_counted_is_refused_with_the_way_out(rollout: Rollout, cl
     client.observe(rollout.id, ASKED)
     with pytest.raises(RequestIdReused, match="give each batch a name of its own"):
         client.observe(rollout.id, ASKED.model_copy(update={"reporter": "server-2"}))
+    again = ASKED.model_copy(update={"reporter": "server-3"}).model_dump_json(by_alias=True)
+    headers = AS_DEBUG | {"Content-Type": "application/json"}
+    answer = httpx.post(f"{url}/ai-infra/rollouts/{rollout.id}/observations", content=again, headers=headers)
+    assert (answer.status_code, "Idempotency-Key" in answer.text, "request_id_reused" in answer.text) == (422, False, True)
     with pytest.raises(BadInput, match="counts requests"):
         client.observe(rollout.id, ASKED.model_copy(update={"counts": (), "users": (ObservedUser(user="0" * 16, arm=Arm.CHAMPION),)}))
     with pytest.raises(NotFound, match="There is no rollout"):

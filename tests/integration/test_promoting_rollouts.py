@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from aiinfra_core import database, promoting, verifying
+from aiinfra_core import database, promoting, routing, verifying
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.domain.rollout import Action, Rollback, Rollout, RolloutStatus
@@ -209,6 +209,20 @@ def test_a_promotion_that_goes_back_rolls_back_the_one_it_replaces(settings: Set
     late = _ask(by_file, first, rollback=Rollback(reason="once more", replaces=bad.id), request_id="late")
     assert late.status is PromotionStatus.SUPERSEDED
     assert verifying.verify_history(by_file).findings == []
+
+
+def test_what_would_be_too_long_to_be_routed_is_refused_when_it_is_asked_for(settings: Settings) -> None:
+    long = settings.model_copy(update={"artifact_root": "/".join([settings.artifact_root or "", *["r" * 120] * 5])})
+    champion, near, far = (registered(long, content) for content in ("/".join(["c" * 120] * 7), "near", "/".join(["f" * 120] * 7)))
+    _ask(long, champion)
+    with pytest.raises(BadInput, match=r"rainfall:3 cannot be rolled out in prod: .*; register it under a shorter URI, or .* --at-once"):
+        _ask(long, far, rollout=SPEC)
+    with database.autocommit(long) as connection:
+        assert promotions.of_artifact(connection, far.id) == []
+    rollout = rolling_out(long, _ask(long, near, rollout=SPEC))
+    assert routing.routing_of(long, "prod", "rainfall").bundle
+    _end(long, rollout, RolloutStatus.ABORTED, by="olga")
+    assert _ask(long, far, rollout=AT_ONCE).status is PromotionStatus.APPLIED
 
 
 def test_a_request_brings_no_query_of_its_own_and_names_a_source_there_is(settings: Settings) -> None:

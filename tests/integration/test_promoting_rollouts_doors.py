@@ -51,8 +51,25 @@ def test_two_ways_at_once_and_weights_that_are_none_are_told(run: Run, installat
     nobody = run(f"promote {artifact} --to prod --override yesterday")
     assert [one.code for one in (both, falling, nobody)] == [ExitCode.BAD_INPUT] * 3
     assert "--at-once leaves nothing to roll out" in both.err
-    assert "weights must rise and end with 100" in falling.err
-    assert "overrides" in nobody.err
+    assert "a rollout spec: weights must rise and end with 100" in falling.err
+    assert "--override takes a rollout's id, not 'yesterday'; see: aiinfra rollout list" in nobody.err
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        (
+            "default: {weights: [5, 100]}",
+            "is an operator's file: set AI_INFRA_ROLLOUTS to it, or write its fields (weights, signals, ...) alone.",
+        ),
+        ("signals: [{name: errors, kind: errors}]", "This does not describe a rollout spec: signals.0.alpha: Field required."),
+        ("signals: []", "signals: Tuple should have at least 1 item"),
+    ],
+)
+def test_a_file_that_holds_no_spec_is_told_by_its_cause_alone(run: Run, tmp_path: Path, written: str, why: str) -> None:
+    (tmp_path / "spec.yaml").write_text(written)
+    ended = run(f"promote rain --to prod --rollout {tmp_path / 'spec.yaml'}")
+    assert (ended.code, why in ended.error) == (ExitCode.BAD_INPUT, True), ended.error
 
 
 def test_while_a_rollout_is_open_the_service_answers_409_with_what_to_do(settings: Settings) -> None:
@@ -65,12 +82,14 @@ def test_while_a_rollout_is_open_the_service_answers_409_with_what_to_do(setting
         listed = api.get("/ai-infra/promotions", params={"artifactId": str(second.id)})
         refused = api.post(PROMOTE, json={**asked, "artifactId": str(third.id)})
         wrong = api.post(PROMOTE, json={**asked, "artifactId": str(third.id), "rollout": {"weights": [5, 50]}})
+        lacking = api.post(PROMOTE, json={**asked, "artifactId": str(third.id), "rollout": {"signals": [{"name": "e", "kind": "errors"}]}})
     assert (started.status_code, started.json()["status"]) == (200, "rolling_out")
     assert started.json()["rollout"]["weights"] == [5, 100]
     assert "etag" not in started.headers
     assert listed.json() == [started.json()]
     assert (refused.status_code, "aiinfra rollout abort" in refused.json()["detail"]) == (409, True)
     assert (wrong.status_code, "weights must rise" in json.dumps(wrong.json())) == (400, True)
+    assert lacking.json()["detail"] == "The request is malformed: rollout.signals.0.alpha: Field required."
 
 
 def test_a_promotion_that_goes_back_is_sent_the_same_out_of_the_database_and_by_its_record(settings: Settings) -> None:

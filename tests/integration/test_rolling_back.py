@@ -77,7 +77,7 @@ def test_it_goes_back_to_the_version_before_by_a_signed_promotion_that_says_so(s
 def test_once_more_it_goes_further_back_and_never_to_what_was_sent_back(settings: Settings) -> None:
     (one, _), (two, _), (three, _) = versions(settings, 3)
     assert [back(settings).artifact_id for _ in range(2)] == [two.id, one.id]
-    with pytest.raises(NotFound, match="No other version of rainfall that was current in prod has not been sent back; name one with --to"):
+    with pytest.raises(NotFound, match=r"current in prod was sent back since; go there all the same with --to \(2, 3\), or promote"):
         back(settings)
     assert back(settings, to=3).artifact_id == three.id
     promoted(settings, two, request_id="once-more")
@@ -85,7 +85,11 @@ def test_once_more_it_goes_further_back_and_never_to_what_was_sent_back(settings
 
 
 def test_there_has_to_be_somewhere_to_go_back_to(settings: Settings) -> None:
-    with pytest.raises(NotFound, match="Nothing is current for rainfall in prod"):
+    with pytest.raises(NotFound, match=r"Nothing is current for rainfall in prod.*aiinfra models show rainfall"):
+        back(settings)
+    versions(settings, 1)
+    alone = "Nothing else was current in prod to go back to; promote a version: aiinfra promote rainfall:VERSION --to prod$"
+    with pytest.raises(NotFound, match=alone):
         back(settings)
     versions(settings, 2)
     approvers.registered(settings, "never-promoted")

@@ -1,6 +1,7 @@
 """The receiver that docs/routers.md shows, told by real deliveries, before something that answers as the API of Kubernetes does."""
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -125,6 +126,24 @@ def test_what_is_not_signed_with_the_secret_changes_nothing_and_what_is_old_neit
         data = {"environment": "prod", "model": "rainfall", "sequence": 8, "changes": 3, "challenger": None}
         assert taking.take(*_signed({"type": "rollback.applied", "data": data})) == 204
         assert server.requests == []
+
+
+def test_outside_of_a_cluster_it_says_what_is_missing_or_prints_what_it_would_send(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["receiver.py", "nginx"])
+    with pytest.raises(SystemExit, match=r"There is no service account in .*run it inside the cluster, or with --dry-run"):
+        receiver.main()
+    monkeypatch.setattr(sys, "argv", ["receiver.py", "nginx", "--dry-run"])
+    for secret in ("", "whsec_x"):
+        monkeypatch.setenv("ROUTER_SECRET", secret)
+        with pytest.raises(SystemExit, match="ROUTER_SECRET is not set to the secret"):
+            receiver.main()
+    data = {"environment": "prod", "model": "rain", "sequence": 8, "changes": 3, "champion": {"version": 7}, "challenger": None}
+    with receiver._printing() as api:
+        taking = receiver.Receiver(SECRET, api, partial(receiver.nginx, "models"))
+        assert taking.take(*_signed({"type": "rollback.applied", "data": data})) == 204
+    assert 'PATCH /api/v1/namespaces/models/services/rain {"spec": {"selector": {"version": "7"}}}' in capsys.readouterr().out
 
 
 def _signed(told: dict[str, Any]) -> tuple[bytes, dict[str, str]]:

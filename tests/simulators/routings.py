@@ -146,6 +146,7 @@ class RoutingService:
 
     def _take(self, handler: Handler, received: Received) -> None:
         body = received.json
+        body = {"counts": [], "users": [], **body}  # what is not said is none
         counted = self.taken.setdefault(body["batch"], body) is body
         if self.loses_answers:
             self.loses_answers -= 1

@@ -71,11 +71,53 @@ def test_a_rollout_that_goes_back_says_so_and_its_line_crosses_the_limit(bad: Se
 
 def test_a_rollout_that_completes_steps_up_to_all_traffic(good: SentRolloutDetails) -> None:
     assert [weight for _, weight in timeline.weights(good)] == [500, 2500, 5000, 10000]
-    assert words.sentence(good.rollout) == "rainfall:2 has all traffic of prod."
+    assert words.sentence(good.rollout) == "rainfall:2 got all traffic of prod."
     drawn = Drawn(plot.svg(good))
     assert {"25 %", "50 %", "100 %"} <= set(drawn.texts)
     steps = len({look.step for look in good.looks})
     assert len(drawn.lines["on"]) == steps * len(SPEC.signals)  # that evidence begins anew in each step
+
+
+def test_what_only_sends_back_has_no_evidence_to_go_on_in_the_plot(good: SentRolloutDetails) -> None:
+    signals = [signal.model_copy(update={"advances": signal.name == "errors"}) for signal in SPEC.signals]
+    drawn = plot.svg(shown(SPEC.model_copy(update={"signals": tuple(signals)}), Traffic(), minutes=9))
+    assert (drawn.count('class="limit on"'), drawn.count('class="limit back"')) == (1, len(SPEC.signals))
+    assert (len(Drawn(drawn).lines["on"]), len(Drawn(drawn).lines["back"])) == (1, len(SPEC.signals))
+
+
+def test_captions_end_before_the_plot_does_whatever_was_counted(good: SentRolloutDetails) -> None:
+    many = SentCounts(units=123_456_789, bad=12_345_678)
+    last = good.looks[-1]
+    heard = tuple(one.model_copy(update={"champion": many, "challenger": many}) for one in last.readings)
+    drawn = plot.svg(good.model_copy(update={"looks": (*good.looks[:-1], last.model_copy(update={"readings": heard}))}))
+    captions = re.findall(r'<text class="tick" x="([0-9.]+)" y="[0-9.]+">([^<]*12,345,678[^<]*)<', drawn)
+    assert len(captions) == 2 * len(SPEC.signals)
+    assert all(float(x) + 5.5 * len(told) < plot.WIDTH for x, told in captions)
+
+
+def test_orders_soon_after_each_other_are_not_written_over_each_other() -> None:
+    found = shown(SPEC, Traffic(), minutes=40, orders={10: Action.PAUSE, 11: Action.RESUME, 35: Action.PAUSE})
+    words_of = re.findall(r'x="([0-9.]+)" y="([0-9.]+)" text-anchor="middle">(pause|resume)<', plot.svg(found))
+    (_, first, _), (_, second, _), (_, third, _) = words_of
+    assert first == third != second
+
+
+def test_labels_that_find_no_line_are_left_out() -> None:
+    assert [number for _, number, _ in panel.stacked([(100.0, "pause")] * 9 + [(200.0, "pause")])] == [0, 1, 2, 3, 0]
+
+
+def test_the_page_says_what_it_is_about_once_and_breaks_no_percentage(bad: SentRolloutDetails) -> None:
+    text = rollout_page.page(bad, BEGAN, None)
+    assert 'class="name"' not in text and 'class="name"' in plot.svg(bad)
+    cells = re.findall(r'<td data-label="(?:Challenger|Champion|Weight)"[^>]*>([^<]*)<', text)
+    assert any("\N{NO-BREAK SPACE}%" in cell for cell in cells) and not any(" %" in cell for cell in cells)
+
+
+@pytest.mark.parametrize("seconds", [100, 130, 1000])
+def test_times_of_an_axis_are_told_equally_precisely(seconds: int) -> None:
+    one = panel.Panel(0, 0, 440, 100, BEGAN, BEGAN + timedelta(seconds=seconds), 0, 1)
+    told = re.findall(r">([0-9:-]+)</text>", "".join(panel.time_ticks(one)))
+    assert len({len(time) for time in told}) == 1, told
 
 
 def test_one_that_goes_back_ends_with_no_traffic(bad: SentRolloutDetails) -> None:

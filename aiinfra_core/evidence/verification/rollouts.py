@@ -40,7 +40,7 @@ def check_rollouts(story: Story, registered: Mapping[str, Registered], step: Ste
                 raise EvidenceBroken("rollout", "it is about no rollout here.")
     step.found = f"promotions earned their traffic ({rolled}): each verdict follows once more from its counts (looks: {looks})"
     if not rolled and not others:
-        step.does_not_apply("no promotion here had a rollout, overrides one or goes back")
+        step.does_not_apply("no promotion in this export earned its traffic by a rollout, overrides one or goes back")
 
 
 def _by_rollout(story: Story) -> dict[str, list[Entry]]:

@@ -32,7 +32,7 @@ def check_sequence(story: Story, registered: Mapping[str, Registered], step: Ste
     ends = {(one.model, one.said.environment): one.said.sequence for one in manifests}
     step.found = "; ".join(f"{model}@{environment} rises from 1 to {last}" for (model, environment), last in ends.items())
     if not manifests:
-        step.does_not_apply("it was promoted nowhere")
+        step.does_not_apply("nothing in this export was promoted to all traffic")
 
 
 def check_current(story: Story, now: datetime, max_age: timedelta | None, step: Step) -> None:
