@@ -9,7 +9,7 @@ from cyclopts import App, Parameter
 from aiinfra_core.cli.examples import examples
 from aiinfra_core.cli.exit_codes import ExitCode
 from aiinfra_core.cli.output import AsJson, say, say_fields, say_json, say_next, say_table, score, working
-from aiinfra_core.cli.promoting import at_once, awaited, exit_code_of
+from aiinfra_core.cli.promoting import awaited, exit_code_of
 from aiinfra_core.cli.registry import Agreed, Registry, Server, TakenBack, at, registry_at
 from aiinfra_core.cli.typed import digest, promotion_id
 from aiinfra_core.domain.promotion import PromotionStatus
@@ -213,7 +213,7 @@ def _say_what_next(registry: Registry, promotion: SentPromotion, server: str | N
         missing = registry.approvals(promotion.id).missing
         say(f"{name} still waits for {promotion.environment}: {', '.join(missing)} until {_until(promotion)}.")
     elif promotion.status == PromotionStatus.APPLIED:
-        say(" ".join(filter(None, (f"{name} is current in {promotion.environment}.", at_once(promotion)))))
+        say(f"{name} is current in {promotion.environment}.")
         say_next(f"aiinfra verify {name}{at(server)}")
     elif promotion.status == PromotionStatus.ROLLING_OUT:
         say(f"{name} earns its traffic step by step in {promotion.environment}.")

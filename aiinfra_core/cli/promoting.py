@@ -59,6 +59,8 @@ def promote(
             _say(registry, promotion, server)
     if promotion.updated_at < begun:
         _note_recorded(promotion)
+    elif wanted.rollout and not wanted.rollout.at_once and promotion.status == PromotionStatus.APPLIED:
+        note("Nothing was current to compare it with, so it got all traffic at once.")
     return exit_code_of(promotion)
 
 
@@ -82,14 +84,6 @@ def goes_back(registry: Registry, promotion: SentPromotion) -> str | None:
     return f"{replaced.model}:{registry.artifact(str(replaced.artifact_id)).version}"
 
 
-def at_once(promotion: SentPromotion) -> str | None:
-    """Return why a promotion that was to earn its traffic had nothing to earn, None where it had."""
-    steps = promotion.rollout
-    if promotion.status != PromotionStatus.APPLIED or promotion.sequence != 1 or not steps or len(steps.weights) == 1:
-        return None
-    return "Nothing was current, so it got all traffic at once."
-
-
 def _note_recorded(promotion: SentPromotion) -> None:
     anew = "; to ask anew, add --request-id NAME" if promotion.status in _ENDED_WITH_A_NO else ""
     note(f"This was asked before and answered {promotion.updated_at:%Y-%m-%d %H:%M:%S} UTC{anew}.")
@@ -109,8 +103,6 @@ def _say(registry: Registry, promotion: SentPromotion, server: str | None) -> No
         say("What was current stays so until the evidence is there; each look is done by: aiinfra rollout run")
         say_next(f"aiinfra rollout show {promotion.model}@{promotion.environment}{at(server)}")
     if promotion.status == PromotionStatus.APPLIED:
-        if told := at_once(promotion):
-            say(told)
         say_next(f"{_after(registry, name, promotion)}{at(server)}")
     if exit_code_of(promotion) is ExitCode.REFUSED and (looked_at := _why(registry, promotion, server)):
         say_next(looked_at)

@@ -14,7 +14,7 @@ from aiinfra_core.domain.rollout_spec import Query, RolloutSpec, SignalSpec
 from aiinfra_core.errors import BadInput, Conflict, RequestIdReused
 from aiinfra_core.evidence import dsse, statement
 from aiinfra_core.evidence.predicates import Promotion as Manifest
-from aiinfra_core.registry import attestations, promotions, rollout_moves, rollouts
+from aiinfra_core.registry import attestations, promotions, reading, rollout_moves, rollouts
 from aiinfra_core.rolling_out import ordering
 from aiinfra_core.settings import Settings
 from tests.simulators.approvers import registered
@@ -58,6 +58,16 @@ def test_the_manifest_says_by_what_spec_a_model_has_to_earn_its_traffic(settings
     promotion = promotion_of(settings, rollout)
     assert promotion.rollout == SPEC
     assert _manifest(settings, promotion).promotion.rollout_digest == SPEC.digest()
+
+
+def test_since_when_it_is_current_is_told_whatever_its_traffic_does(settings: Settings) -> None:
+    rollout = begun(settings)
+    with database.snapshot(settings) as tx:
+        (pointer,) = promotions.pointers(tx)
+        current = reading.current(tx, "prod", "rainfall")
+    champion = promotion_of(settings, rollout).sequence_seen
+    assert pointer.sequence == champion and pointer_of(settings, rollout).updated_at > pointer.updated_at
+    assert current.since == pointer.updated_at
 
 
 def test_where_nothing_else_is_current_there_is_nothing_to_earn(settings: Settings) -> None:

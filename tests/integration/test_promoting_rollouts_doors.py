@@ -27,7 +27,8 @@ __all__ = ["installation", "run"]
 def test_a_promotion_is_typed_with_its_steps_and_says_how_it_goes_on(
     run: Run, installation: Settings, tmp_path: Path, *, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    promoted(installation, registered(installation, "first"))
+    first = run(f"promote {registered(installation, 'first').id} --to prod --metric quality=0.9 --weights 5,100")
+    assert "Nothing was current to compare it with, so it got all traffic at once." in first.err
     artifact = registered(installation, "second")
     spec = tmp_path / "rollout.yaml"
     spec.write_text("unit: user\nbake_minutes: 5\n")
@@ -39,6 +40,7 @@ def test_a_promotion_is_typed_with_its_steps_and_says_how_it_goes_on(
     else:
         ended = run(typed)
     assert ended.code == ExitCode.OK, ended.err
+    assert "Nothing was current" not in ended.err
     assert "rainfall:2 earns its traffic step by step in prod" in ended.out
     assert "2.5 % → 100 % by user" in ended.out
     assert "aiinfra rollout show rainfall@prod" in ended.out

@@ -1,6 +1,7 @@
 """`aiinfra rollback`, `POST /ai-infra/rollback` and the client: one command to the version before, and what each tells."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,8 @@ def test_one_command_goes_back_and_says_where_to(installation: Settings, run: Ru
     went = run("rollback rainfall --env prod --reason 'it lost the coast' --requested-by olga")
     assert (went.code, "rainfall:1 is current in prod again" in went.out) == (0, True)
     assert "aiinfra verify rainfall@prod" in went.out
+    assert re.search(r"why:? +it lost the coast\n.*goes back from:? +rainfall:2", went.out)
+    assert "goes back from rainfall:2, why: it lost the coast" in run("models show rainfall:1").out
     nothing = run("rollback rainfall --env prod --reason 'once more'")
     assert (nothing.code, "with --to (2)" in nothing.error) == (2, True)
     there = run("rollback rainfall --env prod --to 2 --reason 'it was the coast itself' --requested-by olga --json").json

@@ -134,6 +134,16 @@ def test_an_open_one_says_how_far_it_is_what_was_silent_and_what_was_ordered() -
     assert "unreachable, from look 5 to 8" in drawn and "pause, by ops: to look at it" in drawn
 
 
+def test_after_a_person_advanced_it_the_look_before_says_nothing_of_the_step() -> None:
+    found = shown(SPEC, Traffic(), minutes=3)
+    (paused,) = shown(SPEC, Traffic(), minutes=2, orders={1: Action.PAUSE}).orders
+    order = paused.model_copy(update={"action": Action.ADVANCE, "created_at": found.looks[-1].created_at + timedelta(seconds=1)})
+    ahead = found.rollout.model_copy(update={"step": found.looks[-1].step + 1})
+    assert words.why(ahead, found.looks, [order]) == "advanced by ops: to look at it; not looked at since"
+    assert not words.is_looked_at(ahead, found.looks)
+    assert words.why(found.rollout, found.looks, [order]) == found.looks[-1].reason
+
+
 def test_one_nobody_has_looked_at_is_shown_too() -> None:
     found = shown(SPEC, Traffic(), minutes=0)
     assert words.why(found.rollout, found.looks) == "Nobody has looked at it yet."
