@@ -195,7 +195,8 @@ def test_a_refusal_names_a_command_that_shows_why_and_that_a_service_takes(
     derived = run(f"train --model rain --code {repository} --container-digest {CONTAINER} --seed 7 --json").json
     assert run(f"register {derived['id']} --server {server}").code == 0
     refused = run(f"promote rain --to prod --server {server}")
-    shows_why = re.search(r"^Next: aiinfra (approvals page \S+) --out promotion.html$", refused.out, re.MULTILINE)
+    next_line = rf"^Next: aiinfra (approvals page \S+) --out promotion.html --server {re.escape(server)}$"
+    shows_why = re.search(next_line, refused.out, re.MULTILINE)
     assert (refused.code, shows_why is not None) == (3, True)
     assert shows_why and run(f"{shows_why[1]} --out {repository.parent / 'promotion.html'} --server {server}").code == 0
     assert "has no quality score" in (repository.parent / "promotion.html").read_text()

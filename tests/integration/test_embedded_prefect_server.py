@@ -13,6 +13,7 @@ import pytest
 
 from aiinfra_core.embedded import prefect_server
 from aiinfra_core.errors import Unavailable
+from tests.simulators.s3_servers import wait_until
 
 START = "import sys, pathlib; from aiinfra_core.embedded import prefect_server as p; print(p.start(pathlib.Path(sys.argv[1])))"
 
@@ -87,6 +88,7 @@ def test_neither_our_secrets_nor_other_prefect_settings_reach_the_server(home: P
     monkeypatch.setenv("PREFECT_API_URL", "https://hunter2.example/api")
     prefect_server.start(home)
     pid = int((home / "prefect" / "pid").read_text())
+    wait_until(Path(f"/proc/{pid}/environ").read_bytes)  # it is empty for a moment while the program is put in place
     environment = Path(f"/proc/{pid}/environ").read_bytes()
     assert b"hunter2" not in environment
     assert b"PREFECT_SERVER_ANALYTICS_ENABLED=false" in environment
