@@ -110,23 +110,29 @@ def missing(settings: Settings, known: Dossier, at: datetime) -> list[str]:
     return missing_roles(owners, asked)
 
 
-def weighed(settings: Settings, known: Dossier, at: datetime) -> list[Weighed]:
-    """Return the approvals of a promotion with what each counts for at a moment, oldest first."""
+def weighed(settings: Settings, known: Dossier, at: datetime, *, used: bool = False) -> list[Weighed]:
+    """Return the approvals of a promotion with what each counts for at a moment, oldest first.
+
+    Where they were `used` at that moment, whoever evaluated it later was no evaluator yet.
+    """
     trust = trust_of(settings)
     with database.autocommit(settings) as connection:
         given = approvals.of_promotion(connection, known.promotion.id)
-        barred = barred_from(connection, known) if given else {}
+        barred = barred_from(connection, known, at if used else None) if given else {}
         return [_unless_played(settings, _weighed(connection, trust, known, one, barred, at)) for one in given]
 
 
-def barred_from(connection: Connection, known: Dossier) -> Mapping[str, str]:
-    """Return `same_person_key` -> as what they may not approve a promotion: whoever asked for it, and those its policy keeps apart."""
+def barred_from(connection: Connection, known: Dossier, until: datetime | None = None) -> Mapping[str, str]:
+    """Return `same_person_key` -> as what they may not approve a promotion: whoever asked for it, and those its policy keeps apart.
+
+    With `until` only by what they had done before that.
+    """
     asked = filter(None, (known.promotion.requested_by, known.promotion.asked_by))
     requesters = dict.fromkeys(map(same_person_key, asked), "asked for it")
     kept_apart = conditions_of(known.promotion).approver_is_not
     if not kept_apart:
         return requesters
-    parts = people.of_promotion(connection, known)
+    parts = people.of_promotion(connection, known, until)
     return {same_person_key(name): f"is its {part}" for part in kept_apart for name in parts[part]} | requesters
 
 

@@ -58,13 +58,22 @@ class Asked:
     @property
     def way(self) -> Way:
         """How it is to become current; all at once where nothing else is so, as there is nothing to compare it with."""
-        beside = self.candidate.replaces.sequence and self.candidate.replaces.artifact_id != self.candidate.artifact.id
-        return Way(self.wanted if beside else None, self.rollback, self.request.overrides)
+        return Way(self.wanted if self._is_beside else None, self.rollback, self.request.overrides)
+
+    @property
+    def _is_beside(self) -> bool:
+        replaces = self.candidate.replaces
+        return replaces.sequence > 0 and replaces.artifact_id != self.candidate.artifact.id
 
     @property
     def open_rollout(self) -> UUID | None:
         """The rollout that is open where it is to become current."""
         return self.candidate.replaces.rollout_id
+
+    @property
+    def overrides_at_once(self) -> bool:
+        """Whether bytes that were sent back would get all traffic at once, beside something else that has it."""
+        return self.request.overrides is not None and self.way.rollout is None and self._is_beside
 
     @property
     def overrides_nothing(self) -> bool:
@@ -92,7 +101,7 @@ def ask(settings: Settings, asked: Asked) -> Dossier:
     Raises:
         Outdated: what is current is no longer what was seen, and this was not asked before; nothing is recorded.
         Conflict: the request id was used for another promotion, or by another requester; or a rollout is open there.
-        BadInput: it overrides what there is nothing of, or cannot be rolled out.
+        BadInput: it overrides what there is nothing of, or without a rollout; or it cannot be rolled out.
     """
     replaces, own = asked.candidate.replaces, asked.request.request_id
     default = (asked.candidate.artifact, asked.environment, asked.evaluation, asked.seen, asked.said)
@@ -101,7 +110,7 @@ def ask(settings: Settings, asked: Asked) -> Dossier:
         if own is None and replaces.promotion_id and not asked.outdated and _is_current(asked):
             return dossier.of_promotion(connection, replaces.promotion_id)
         asked = replace(asked, unroutable=_unroutable(connection, asked))
-        may_be_new = not (asked.outdated or asked.open_rollout or asked.unroutable or asked.overrides_nothing)
+        may_be_new = not (asked.outdated or asked.open_rollout or asked.unroutable or asked.overrides_nothing or asked.overrides_at_once)
         known = (_requested if may_be_new else _recorded)(connection, asked, request_id)
         if known is None:
             _refuse(asked)
@@ -185,7 +194,7 @@ def _last(settings: Settings, asked: Asked, known: Dossier) -> Dossier:
         if later is None:
             if stage is None or not _allowed_now(settings, asked, known, stage):
                 break
-            if asked.open_rollout or asked.unroutable:
+            if asked.open_rollout or asked.unroutable or asked.overrides_at_once:
                 _refuse(asked)
             with database.autocommit(settings) as connection:
                 later = _requested(connection, asked, next_id)
@@ -228,6 +237,7 @@ def _case(settings: Settings, asked: Asked, known: Dossier, stage: Stage) -> Cas
         evaluation=_evaluation(asked),
         training_datasets=asked.candidate.training_datasets,
         rollout=asked.way.rollout,
+        overrides=asked.request.overrides,
         goes_back=deciding.goes_back(settings, known.promotion),
     )
 
@@ -246,6 +256,11 @@ def _refuse(asked: Asked) -> NoReturn:
         raise BadInput(
             f"{model}:{asked.candidate.artifact.version} cannot be rolled out in {environment}: what says where traffic goes names its"
             " URI and that of what is current: too long to sign; register it under a shorter URI, or promote it with --at-once."
+        )
+    if asked.overrides_at_once and not asked.overrides_nothing:
+        raise BadInput(
+            f"Rollout {asked.request.overrides} sent these bytes of {model} back in {environment}, so they cannot get all traffic at once;"
+            f" let them earn it: --override {asked.request.overrides} --weights 5,25,50,100"
         )
     by = asked.candidate.sent_back_by
     instead = f"the last one that did is {by}" if by else "none did, so leave the override out"

@@ -11,11 +11,12 @@ from uuid import UUID
 from aiinfra_core import agreeing, database
 from aiinfra_core.agreeing import Weighed
 from aiinfra_core.domain.promotion import PromotionStatus
-from aiinfra_core.registry import dossier, promotion_story, reading
+from aiinfra_core.registry import dossier, promotion_story, reading, rollouts, tried_rows
 from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.registry.promotion_story import Story
+from aiinfra_core.registry.tried_rows import Tried
 from aiinfra_core.settings import Settings
-from aiinfra_core.wire.approvals import SentAgreement, SentApproval, SentApprovals, sent_approval
+from aiinfra_core.wire.approvals import SentAgreement, SentApproval, SentApprovals, SentBack, sent_approval
 from aiinfra_core.wire.records import sent_artifact, sent_promotion
 from aiinfra_core.wire.rollouts import SentRolloutSpec
 
@@ -24,13 +25,16 @@ from aiinfra_core.wire.rollouts import SentRolloutSpec
 class Awaited:
     """The approvals of a promotion with what each counts for, role -> how many have to agree, and the roles nobody fills yet.
 
-    One that has ended waits for nothing; its approvals count as they did when it was applied.
+    Those of one that waits for nothing count as they did when they were used: as it was applied, or its rollout began. `overridden` is the
+    rollout that had sent its bytes back, where they are tried again, `tries` how many rollouts of these bytes came to nothing there before.
     """
 
     at: datetime
     approvals: tuple[Weighed, ...]
     required: Mapping[str, int]
     missing: tuple[str, ...]
+    overridden: SentBack | None
+    tries: int
 
 
 def approvals_of(settings: Settings, promotion_id: UUID) -> SentApprovals:
@@ -54,6 +58,8 @@ def approvals_of(settings: Settings, promotion_id: UUID) -> SentApprovals:
         approval_hours=agreeing.conditions_of(known.promotion).approval_hours,
         approvals=tuple(map(_sent, found.approvals)),
         rollout=SentRolloutSpec.model_validate(spec.model_dump()) if spec else None,
+        sent_back=found.overridden,
+        tries=found.tries,
     )
 
 
@@ -83,11 +89,18 @@ def story_of(settings: Settings, promotion_id: UUID) -> tuple[Story, Awaited]:
 def _awaited(settings: Settings, known: Dossier) -> Awaited:
     promotion, at = known.promotion, datetime.now(UTC)
     waits = promotion.status in (PromotionStatus.PENDING_APPROVAL, PromotionStatus.APPROVED)
+    tried = Tried(promotion.environment, promotion.model, known.artifact.checksum, None if waits else promotion.created_at)
+    with database.autocommit(settings) as connection:
+        rollout = rollouts.of_promotion(connection, promotion.id) if promotion.rollout else None
+        (row,), (tries,) = tried_rows.overridden(connection, [promotion.overrides]), tried_rows.numbers(connection, [tried])
+    used = rollout.created_at if rollout else promotion.applied_at
     return Awaited(
         at=at,
-        approvals=tuple(agreeing.weighed(settings, known, promotion.applied_at or at)),
+        approvals=tuple(agreeing.weighed(settings, known, used or at, used=used is not None)),
         required=agreeing.needed(settings, promotion, at) if waits else promotion.approvals_required or {},
         missing=tuple(agreeing.missing(settings, known, at)) if waits else (),
+        overridden=SentBack.model_construct(rollout=row["id"], reason=row["reason"], ended_at=row["ended_at"]) if row else None,
+        tries=tries,
     )
 
 

@@ -5,6 +5,7 @@ answer with the move it leads to.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from aiinfra_core import canonical_json, database, rollout_specs
@@ -69,11 +70,15 @@ def ask_policies(settings: Settings, asked: Sequence[tuple[Policy, Case]]) -> li
 
 
 def _seen(settings: Settings, asked: Sequence[tuple[Policy, Case]], wanted: frozenset[str]) -> list[dict[str, object]]:
-    cases = [case for _, case in asked]
+    cases = [replace(case, from_operator=_is_operators(settings, case)) if case.rollout else case for _, case in asked]
     if wanted <= ALWAYS and not any(case.past for case in cases):
         return [policy_inputs.at_hand(case) for case in cases]
     with database.autocommit(settings) as connection:
         return policy_inputs.gather(connection, cases, wanted, settings.environments)
+
+
+def _is_operators(settings: Settings, case: Case) -> bool:
+    return case.rollout == rollout_specs.of_operator(settings, case.environment, case.artifact.model)
 
 
 # What is judged is read from the text that is kept, so that whoever judges again sees the very same.
@@ -128,6 +133,7 @@ def _case(settings: Settings, known: Dossier, stage: Stage) -> Case:
         evaluation=recorded,
         training_datasets=known.training_datasets,
         rollout=promotion.rollout,
+        overrides=promotion.overrides,
         goes_back=goes_back(settings, promotion),
     )
 

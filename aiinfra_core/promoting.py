@@ -213,7 +213,7 @@ def _apply_verified(settings: Settings, known: Dossier) -> Dossier:
         if known.promotion.rollout is None:
             row = applying.apply(connection, known.row, at=at)
         else:
-            row = rollout_moves.start(connection, known.row, salt=known.promotion.rollout.salt or token_urlsafe(16), at=at)
+            row = rollout_moves.start(connection, known.row, salt=known.promotion.rollout.salt or token_urlsafe(16))
     return _moved(known, row)
 
 

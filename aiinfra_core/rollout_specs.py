@@ -1,14 +1,15 @@
 """By what a promotion earns its traffic: as its request says, else as the operator's file (`AI_INFRA_ROLLOUTS`) does, else all at once.
 
 The file is YAML, read strictly: `queries` that signals may name as their source; what counts by `default`; what is different in
-`environments`, for `models`, and for a model in its own `environments`. Only the operator says how Prometheus or a database is asked.
+`environments`, for `models`, and for a model in its own `environments`. Only the operator says how Prometheus or a database is asked, and
+where a rollout is `required`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, StrictBool, ValidationError
 
 from aiinfra_core.domain.record import Name, Record, in_words
 from aiinfra_core.domain.rollout_spec import Query, RolloutSpec, SignalKind, SignalSpec, SourceKind, Unit
@@ -36,33 +37,61 @@ class _OfModel(Record):
         return self.model_extra or {}
 
 
+class _OfEnvironment(Record):
+    """What is different in an environment; where it is `required` nobody may ask for another rollout, or for none."""
+
+    model_config = ConfigDict(extra="allow")
+    required: StrictBool = False
+
+    @property
+    def layer(self) -> Layer:
+        """What is different there."""
+        return self.model_extra or {}
+
+
 class _File(Record):
     """What stands in the operator's file."""
 
     queries: dict[Name, Query] = Field(default_factory=dict)
     default: Layer | None = None
-    environments: dict[Name, Layer] = Field(default_factory=dict)
+    environments: dict[Name, _OfEnvironment] = Field(default_factory=dict)
     models: dict[Name, _OfModel] = Field(default_factory=dict)
 
 
-_NO_FILE, _NOTHING_ELSE = _File(), _OfModel()
+_NO_FILE, _NOTHING_ELSE, _OPEN = _File(), _OfModel(), _OfEnvironment()
 
 
 def effective(settings: Settings, environment: str, model: str, asked: RolloutSpec | None) -> RolloutSpec | None:
     """Return by what a promotion earns its traffic, the queries of its signals filled in; None where it gets all of it at once.
 
     Raises:
-        BadInput: what is asked for names a source there is none of, or brings a query of its own.
+        BadInput: what is asked for names a source there is none of, brings a query of its own, or is not what the operator requires there.
         Misconfigured: the operator's file cannot be used, or where a signal comes from is not set; names the line, or the setting.
     """
     if asked is None and settings.rollouts is None:
         return None
     file = _read(settings)
-    spec = _filled(asked, file.queries) if asked else _of_file(file, environment, model)
+    operators = _of_file(file, environment, model)
+    spec = _filled(asked, file.queries) if asked else operators
+    if operators and not operators.at_once and spec != operators and file.environments.get(environment, _OPEN).required:
+        raise BadInput(
+            f"The operator's file of rollouts says environments.{environment}.required, so {model} is rolled out there as it says and in no"
+            " other way; leave --rollout, --weights and --at-once out (over HTTP: `rollout`), or have its operator change the file."
+        )
     if spec is None or spec.at_once:
         return None
     _refuse_unset(settings, spec)
     return spec
+
+
+def of_operator(settings: Settings, environment: str, model: str) -> RolloutSpec | None:
+    """Return what the operator's file says for a model in an environment; None where it says nothing, or all traffic at once.
+
+    Raises:
+        Misconfigured: the file cannot be used.
+    """
+    spec = _of_file(_read(settings), environment, model)
+    return None if spec is None or spec.at_once else spec
 
 
 def check(settings: Settings) -> None:
@@ -108,7 +137,8 @@ def _parsed(data: bytes, what: str) -> _File:
             raise BadInput(f"{where}: observations need no query; a signal has them as its source where it names no other.")
     for place, layers in _all_layers(file):
         try:
-            _filled(RolloutSpec.model_validate(_merged(layers)), file.queries)
+            spec = _filled(RolloutSpec.model_validate(_merged(layers)), file.queries)
+            _refuse_required_nothing(file, place, spec)
         except ValidationError as error:
             raise _at(what, lines, place, error) from None
         except BadInput as error:
@@ -116,9 +146,15 @@ def _parsed(data: bytes, what: str) -> _File:
     return file
 
 
+def _refuse_required_nothing(file: _File, place: Place, spec: RolloutSpec) -> None:
+    if place[0] == "environments" and spec.at_once and file.environments[str(place[1])].required:
+        raise BadInput(f"environments.{place[1]}.required, and all traffic comes at once there; say weights, or leave required out.")
+
+
 def _of_file(file: _File, environment: str, model: str) -> RolloutSpec | None:
     own = file.models.get(model, _NOTHING_ELSE)
-    said = [file.default, file.environments.get(environment), own.layer or None, own.environments.get(environment)]
+    there = file.environments.get(environment)
+    said = [file.default, there.layer if there else None, own.layer or None, own.environments.get(environment)]
     layers = [layer for layer in said if layer is not None]
     return _filled(RolloutSpec.model_validate(_merged(layers)), file.queries) if layers else None
 
@@ -127,12 +163,12 @@ def _all_layers(file: _File) -> Iterator[tuple[Place, list[Layer]]]:
     """Yield where each layer stands, and it with those that it is put on."""
     base = file.default or {}
     yield ("default",), [base]
-    for environment, layer in file.environments.items():
-        yield ("environments", environment), [base, layer]
+    for environment, there in file.environments.items():
+        yield ("environments", environment), [base, there.layer]
     for model, own in file.models.items():
         yield ("models", model), [base, own.layer]
         for environment, layer in own.environments.items():
-            below = file.environments.get(environment, {})
+            below = file.environments.get(environment, _OPEN).layer
             yield ("models", model, "environments", environment), [base, below, own.layer, layer]
 
 

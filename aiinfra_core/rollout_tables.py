@@ -1,6 +1,6 @@
 """The tables of rollouts: what is rolled out, each look at it and what people ordered, of which events tell; and what was observed.
 
-What was observed (batches, counts, units) only says how far work has come: each look keeps the counts it saw.
+What was observed (batches, reporters, counts, units) only says how far work has come: each look keeps the counts it saw.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text, Uuid
@@ -54,6 +54,7 @@ rollout_orders = Table(
     Column("id", Uuid, primary_key=True),
     required("rollout_id", Uuid),
     required("action", Text),
+    required("step", Integer),
     required("reason", Text),
     required("request_id", Text),
     required("ordered_by", Text),
@@ -69,6 +70,20 @@ rollout_batches = Table(
     required("body_digest", Text),
     required("reporter", Text),
     required("created_at", MOMENT),
+)
+
+rollout_reporters = Table(
+    "rollout_reporters",
+    metadata,
+    Column("rollout_id", Uuid, primary_key=True),
+    Column("step", Integer, primary_key=True),
+    Column("reporter", Text, primary_key=True),
+    required("heard_at", MOMENT),
+    required("labels", Boolean),
+    required("champion", BigInteger),
+    Column("champion_at", MOMENT),
+    required("challenger", BigInteger),
+    Column("challenger_at", MOMENT),
 )
 
 rollout_counts = Table(

@@ -20,7 +20,7 @@ from aiinfra_core.audit_log.checking.walk import readable
 from aiinfra_core.domain.approval import Means, Withdrawal
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
-from aiinfra_core.domain.rollout import Look
+from aiinfra_core.domain.rollout import Action, Look, Rollout, Verdict
 from aiinfra_core.domain.tombstone import Tombstone
 from aiinfra_core.domain.trust import Purpose
 from aiinfra_core.errors import ArtifactMissing, BadInput, EvidenceBroken, NotFound
@@ -28,6 +28,8 @@ from aiinfra_core.evidence import dsse, statement
 from aiinfra_core.evidence.attestation import expect
 from aiinfra_core.evidence.predicates import PURPOSES
 from aiinfra_core.evidence.trust import held_by
+from aiinfra_core.evidence.verification import latencies
+from aiinfra_core.evidence.verification.rollouts import steps_in_words
 from aiinfra_core.keys import trust_of
 from aiinfra_core.log_tables import audit_events, audit_outbox
 from aiinfra_core.registry import (
@@ -165,11 +167,20 @@ def _rollout_steps(settings: Settings, tx: Connection, known: Dossier) -> Iterat
         yield _signed(settings, tx, to, Purpose.PROMOTION, gather, order.created_at, environment=rollout.environment)
     try:
         told = list(canary.story(rollout, _every_look(tx, rollout.id), orders))
-        found = canary.recompute(rollout.spec, told)
+        found = [*canary.recompute(rollout.spec, told), *_otherwise_frozen(rollout, told)]
     except (BadInput, KeyError, ValueError) as error:
         told, found = [], [f"a look cannot be read: {error}"]
-    detail = found[0] if found else f"every verdict follows again from its counts (looks: {len(told)})"
-    yield Step(f"rollout of {name} ({rollout.status})", not found, detail)
+    except EvidenceBroken as error:
+        told, found = [], [error.detail]
+    by_people = [order.ordered_by for order in orders if order.action is Action.ADVANCE]
+    steps = steps_in_words([*by_people, *(None for _, look in told if look.verdict is Verdict.ADVANCE)])
+    whole = f"every verdict follows again from its counts (looks: {len(told)})"
+    yield Step(f"rollout of {name} ({rollout.status})", not found, found[0] if found else "; ".join(filter(None, (whole, steps))))
+
+
+def _otherwise_frozen(rollout: Rollout, told: Iterable[tuple[canary.Seen, Look]]) -> list[str]:
+    same = latencies.frozen_by(rollout.spec, (look for _, look in told)) == (rollout.frozen or {})
+    return [] if same else ["what is frozen of the champion's latency is not what the looks measured"]
 
 
 def _every_look(tx: Connection, rollout_id: UUID) -> Iterator[Look]:

@@ -39,6 +39,6 @@ GRANT SELECT, INSERT ON model_cards, imports, artifact_tombstones TO aiinfra_app
 GRANT SELECT, INSERT ON policies, policy_decisions, reproductions, artifact_scans, approvals, approval_withdrawals TO aiinfra_app;
 GRANT SELECT, INSERT ON rollouts, canary_looks, rollout_orders, rollout_batches TO aiinfra_app;
 GRANT UPDATE (status, step, weight, looks, frozen, reason, step_started_at, heard_at, looked_at, updated_at, ended_at) ON rollouts TO aiinfra_app;
-GRANT SELECT, INSERT, UPDATE ON rollout_counts, rollout_units TO aiinfra_app;
+GRANT SELECT, INSERT, UPDATE ON rollout_reporters, rollout_counts, rollout_units TO aiinfra_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON search_terms, search_metrics TO aiinfra_app;
 GRANT SELECT ON search_inputs, search_scores TO aiinfra_app;

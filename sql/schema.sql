@@ -738,6 +738,7 @@ CREATE TABLE rollout_orders (
   id           uuid PRIMARY KEY,
   rollout_id   uuid NOT NULL REFERENCES rollouts (id),
   action       text NOT NULL CHECK (action IN ('pause', 'resume', 'advance', 'abort', 'rollback')),
+  step         integer NOT NULL CHECK (step >= 0),
   reason       text NOT NULL,
   request_id   text NOT NULL,
   ordered_by   text NOT NULL,
@@ -759,7 +760,19 @@ CREATE TABLE rollout_batches (
   created_at   timestamptz NOT NULL,
   PRIMARY KEY (rollout_id, batch_id)
 );
-CREATE INDEX rollout_batches_newest ON rollout_batches (rollout_id, created_at);
+-- Who reported of a step: when last, and of how many units of each arm; a process that never counted one cannot say that nobody asks.
+CREATE TABLE rollout_reporters (
+  rollout_id     uuid NOT NULL REFERENCES rollouts (id),
+  step           integer NOT NULL,
+  reporter       text NOT NULL,
+  heard_at       timestamptz NOT NULL,
+  labels         boolean NOT NULL,
+  champion       bigint NOT NULL CHECK (champion >= 0),
+  champion_at    timestamptz,
+  challenger     bigint NOT NULL CHECK (challenger >= 0),
+  challenger_at  timestamptz,
+  PRIMARY KEY (rollout_id, step, reporter)
+);
 -- How often something was counted: kind is units, errors, labelled, wrong, or latency:BIN.
 CREATE TABLE rollout_counts (
   rollout_id  uuid NOT NULL REFERENCES rollouts (id),

@@ -206,6 +206,9 @@ def _check_waits(settings: Settings, known: Dossier, at: datetime) -> None:
 
 
 def _refuse_over(promotion: Promotion) -> NoReturn:
+    if promotion.status is PromotionStatus.ROLLING_OUT:
+        stop = f"aiinfra rollout abort {promotion.model}@{promotion.environment} --reason …"
+        raise Conflict(f"The approvals of promotion {promotion.id} counted when its rollout began, and stay as they are. To end it: {stop}")
     why = f" ({promotion.reason})" if promotion.reason else ""
     raise Conflict(f"Promotion {promotion.id} is {promotion.status}{why}; it waits for nobody, and approvals of it stay as they are.")
 

@@ -19,12 +19,13 @@ def judge(spec: RolloutSpec, seen: Seen, previous: Look | None, readings: Sequen
     """
     before = {} if previous is None else {judged.signal: judged for judged in previous.judged.signals}
     anew = previous is None or previous.step != seen.step
+    last = {} if previous is None or anew else {reading.signal: reading for reading in previous.readings}
     weight = spec.steps[seen.step]
     told = {reading.signal: reading for reading in readings}
     signals, kept = [], []
     for signal in spec.signals:
         earlier = _begun(spec, signal, before, anew)
-        reading = _believed(signal, told.get(signal.name), earlier)
+        reading = _believed(signal, told.get(signal.name), last.get(signal.name), earlier)
         kept.append(reading)
         signals.append(_judged(spec, signal, earlier, reading, weight / WHOLE))
     judgement = _with_split(spec, tuple(signals), weight / WHOLE)
@@ -62,7 +63,7 @@ def _begun(spec: RolloutSpec, signal: SignalSpec, before: Mapping[str, Judged], 
     )
 
 
-def _believed(signal: SignalSpec, reading: Reading | None, earlier: Judged) -> Reading:
+def _believed(signal: SignalSpec, reading: Reading | None, last: Reading | None, earlier: Judged) -> Reading:
     """Return a reading as the judge takes it: without counts that are missing, impossible or fewer than there had been."""
     if reading is None:
         return Reading(signal=signal.name, heard=Heard.NO_DATA, reason="it was not read")
@@ -70,16 +71,32 @@ def _believed(signal: SignalSpec, reading: Reading | None, earlier: Judged) -> R
         return _without(reading, reading.heard, reading.reason)
     if reading.champion is None or reading.challenger is None:
         return _without(reading, Heard.MALFORMED, "it has no counts")
-    pairs = ((reading.champion, earlier.champion), (reading.challenger, earlier.challenger))
-    for now, then in pairs:
+    for now in (reading.champion, reading.challenger):
         if now.bad > now.units:
             return _without(reading, Heard.MALFORMED, f"{now.bad} of {now.units} units were bad")
-        if then is not None and (now.units < then.units or now.bad < then.bad):
-            fewer = f"{then.bad} of {then.units} units were bad, then {now.bad} of {now.units}"
-            return _without(reading, Heard.DECREASING, f"counts went down within a step: {fewer}")
     if reading.champion.units + reading.challenger.units == 0:
         return _without(reading, Heard.NO_DATA, "no units were counted in this step yet")
-    return reading
+    fewer = _fewer(reading, last) or _fewer(reading, earlier)
+    if fewer:
+        return _without(reading, Heard.DECREASING, f"counts went down within a step: {fewer}")
+    changed = _labels_changed(reading, earlier) if signal.kind is SignalKind.QUALITY else ""
+    return _without(reading, Heard.MALFORMED, changed) if changed else reading
+
+
+def _fewer(reading: Reading, before: Reading | Judged | None) -> str:
+    """Return which counts are fewer than they were, or nothing."""
+    for now, then in () if before is None else ((reading.champion, before.champion), (reading.challenger, before.challenger)):
+        if now is not None and then is not None and (now.units < then.units or now.bad < then.bad):
+            return f"{then.bad} of {then.units} units were bad, then {now.bad} of {now.units}"
+    return ""
+
+
+def _labels_changed(reading: Reading, earlier: Judged) -> str:
+    """Return where more answers became wrong ones than were labelled since labels were counted last, or nothing."""
+    for units, bad in _new(reading, earlier):
+        if bad > units:
+            return f"{bad} more answers are wrong where {units} more were labelled; a label has to be final before it is counted"
+    return ""
 
 
 def _without(reading: Reading, heard: Heard, reason: str | None) -> Reading:
@@ -87,20 +104,37 @@ def _without(reading: Reading, heard: Heard, reason: str | None) -> Reading:
 
 
 def _judged(spec: RolloutSpec, signal: SignalSpec, earlier: Judged, reading: Reading, weight: float) -> Judged:
-    """Return where a signal stands after a reading: the bad events since the one before are added at the share that was at risk."""
-    champion, challenger = reading.champion, reading.challenger
-    if champion is None or challenger is None:
+    """Return where a signal stands after a reading: the bad units since the last that counted are added at the share that was at risk."""
+    if reading.champion is None or reading.challenger is None:
         return earlier
-    champion_then, challenger_then = earlier.champion or _NOTHING, earlier.challenger or _NOTHING
-    bad = (champion.bad - champion_then.bad, challenger.bad - challenger_then.bad)
-    if spec.unit is Unit.USER:
-        at_risk = challenger.units - challenger_then.bad
-        weight = at_risk / (at_risk + champion.units - champion_then.bad) if at_risk else 0.0
+    (of_champion, champion), (of_challenger, challenger) = _new(reading, earlier)
+    if signal.kind is SignalKind.QUALITY:
+        if not (of_champion and of_challenger):
+            return earlier  # labels of one arm wait for the other's: alone they compare nothing
+        weight = of_challenger / (of_champion + of_challenger)
+    elif spec.unit is Unit.USER:
+        weight = _share_at_risk(reading.champion, reading.challenger, earlier)
     margin = spec.margin_of(signal)
-    ratios = tuple(kept + new for kept, new in zip(earlier.ratios, e_process.worse(*bad, weight, margin), strict=True))
-    advance = earlier.advance + e_process.as_good(*bad, weight, margin)
-    moved = {"champion": champion, "challenger": challenger, "ratios": ratios, "rollback": e_process.mixed(ratios), "advance": advance}
-    return earlier.model_copy(update=moved)
+    more = e_process.worse(champion, challenger, weight, margin)
+    ratios = tuple(kept + new for kept, new in zip(earlier.ratios, more, strict=True))
+    advance = earlier.advance + e_process.as_good(champion, challenger, weight, margin)
+    moved = {"ratios": ratios, "rollback": e_process.mixed(ratios), "advance": advance}
+    return earlier.model_copy(update=moved | {"champion": reading.champion, "challenger": reading.challenger})
+
+
+def _new(reading: Reading, earlier: Judged) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many units, and how many bad ones, champion and challenger have had since they were counted last."""
+    now = (reading.champion or _NOTHING, reading.challenger or _NOTHING)
+    then = (earlier.champion or _NOTHING, earlier.challenger or _NOTHING)
+    champion, challenger = ((a.units - b.units, a.bad - b.bad) for a, b in zip(now, then, strict=True))
+    return champion, challenger
+
+
+def _share_at_risk(champion: Counts, challenger: Counts, earlier: Judged) -> float:
+    """Return the challenger's share of the users who were not bad before."""
+    at_risk = challenger.units - (earlier.challenger or _NOTHING).bad
+    others = champion.units - (earlier.champion or _NOTHING).bad
+    return at_risk / (at_risk + others) if at_risk else 0.0
 
 
 def _with_split(spec: RolloutSpec, signals: tuple[Judged, ...], weight: float) -> Judgement:

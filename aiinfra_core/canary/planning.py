@@ -31,7 +31,8 @@ def plan(spec: RolloutSpec, units_per_minute: float, bad_shares: Mapping[str, fl
     """Return what to expect of each step but the last, by the traffic and by the champion's share of bad units in each signal.
 
     Where users are counted, these are users who were not seen in the step before. A signal that is not named is taken to have no bad units,
-    with which nothing is ever found.
+    with which nothing is ever found. Of a quality signal the bad units are all requests that will be labelled as wrong, as if as much of
+    either arm were labelled.
     """
     return [_step(spec, number, units_per_minute, bad_shares) for number in range(len(spec.steps) - 1)]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from aiinfra_core.domain.rollout import Action, Heard, Judgement, Look, Reading, Rollout, RolloutOrder, RolloutStatus, Verdict
+from aiinfra_core.errors import EvidenceBroken
 
 _SPEAKS = frozenset({Heard.OK, Heard.WARMING_UP})
 
@@ -39,7 +40,11 @@ def speaks(readings: Sequence[Reading], judged: Judgement) -> bool:
 
 
 def story(rollout: Rollout, looks: Iterable[Look], orders: Sequence[RolloutOrder] = ()) -> Iterator[tuple[Seen, Look]]:
-    """Yield each look of a rollout, in order, with what it was told: from the looks and orders before it."""
+    """Yield each look of a rollout, in order, with what it was told: from the looks and orders before it.
+
+    Raises:
+        EvidenceBroken: something was ordered about another step than the one it was at.
+    """
     now = Seen(0, 0, rollout.created_at, rollout.created_at, rollout.created_at, rollout.created_at, False)
     waiting = sorted(orders, key=lambda order: order.created_at)
     for look in looks:
@@ -48,9 +53,13 @@ def story(rollout: Rollout, looks: Iterable[Look], orders: Sequence[RolloutOrder
         now = replace(now, number=now.number + 1, at=look.created_at)
         yield now, look
         now = _looked(now, look)
+    for order in waiting:
+        now = _ordered(now, order)
 
 
 def _ordered(now: Seen, order: RolloutOrder) -> Seen:
+    if order.step != now.step:
+        raise EvidenceBroken("rollout", f"an order to {order.action} it is about step {order.step + 1}, and it was at step {now.step + 1}.")
     if order.action is Action.ADVANCE:
         return replace(now, step=now.step + 1, step_started_at=order.created_at, heard_at=order.created_at)
     return replace(now, paused=order.action is Action.PAUSE) if order.action in (Action.PAUSE, Action.RESUME) else now

@@ -163,6 +163,8 @@ def _show(found: SentApprovals, server: str | None, as_json: bool, *, to_agree: 
             "scores": f"{score(promotion.evaluation)} ({promotion.evaluation_kind})" if promotion.evaluation else None,
             "policy": decision.reason if decision else None,
             "traffic": words.terms(found.rollout) if found.rollout and not found.rollout.at_once else None,
+            "sent back before": words.sent_back(found.sent_back) if found.sent_back else None,
+            "tried before": words.tried(found.tries) if found.tries else None,
             "digest": f"{artifact.digest_kind} {artifact.checksum}",
             "manifest": promotion.manifest,
             "needs": awaited(promotion),

@@ -173,6 +173,8 @@ class Here:
             Action(ordered.action),
             reason=ordered.reason,
             ordered_by=person(ordered.ordered_by),
+            step=ordered.step,
+            issuer=THIS_MACHINE,
             request_id=ordered.request_id,
         )
         with database.autocommit(self._settings) as connection:

@@ -20,7 +20,7 @@ class WayOptions:
 
     rollout: SpecFile = None
     weights: Weights = None
-    at_once: Annotated[bool, Parameter(negative=(), help="Give it all traffic at once, also where others earn theirs.")] = False
+    at_once: Annotated[bool, Parameter(negative=(), help="Give it all traffic at once, where no rollout is required.")] = False
     override: Annotated[
         str | None, Parameter(metavar="ROLLOUT", help="The id of the rollout that sent these bytes back, to try them again.")
     ] = None

@@ -123,6 +123,7 @@ class Ordered(Record):
 
     rollout: UUID
     action: str
+    step: int | None
     reason: str
     ordered_by: str | None
     request_id: str | None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 from cyclopts import App, Parameter
 
@@ -144,19 +145,28 @@ def resume(
     return _order(Action.RESUME, which, (reason, ordered_by, request_id), server, as_json)
 
 
-@rollout.command(help_epilogue=examples("aiinfra rollout advance rain@prod --reason 'seen in the shadow for a week'"))
+@rollout.command(help_epilogue=examples("aiinfra rollout advance rain@prod --step 1 --reason 'seen in the shadow for a week'"))
 def advance(
     which: WhichRollout,
     /,
     *,
     reason: Reason,
+    step: Annotated[
+        int | None, Parameter(help="The step you saw, as rollout show counts them: at another one nothing is done. By default that of now.")
+    ] = None,
     ordered_by: OrderedBy = None,
     request_id: RequestId = None,
     server: Server = None,
     as_json: AsJson = False,
 ) -> ExitCode:
-    """Go to the next step without waiting for evidence; at the last one the challenger becomes current, if it verifies."""
-    return _order(Action.ADVANCE, which, (reason, ordered_by, request_id), server, as_json)
+    """Go to the next step without waiting for evidence; at the last one the challenger becomes current, if it verifies.
+
+    It is looked at first: what ends by that look is not advanced. Where people had to agree to the promotion, somebody else than who asked
+    for it has to order this.
+    """
+    if step is None and request_id is not None:
+        raise BadInput("With --request-id say --step too, as rollout show counts them: the same request is about the same step.")
+    return _order(Action.ADVANCE, which, (reason, ordered_by, request_id), server, as_json, step)
 
 
 @rollout.command(help_epilogue=examples("aiinfra rollout abort rain@prod --reason 'customers complain'"))
@@ -174,21 +184,39 @@ def abort(
     return _order(Action.ABORT, which, (reason, ordered_by, request_id), server, as_json)
 
 
-def _order(action: Action, which: str, said: tuple[str, str | None, str | None], server: str | None, as_json: bool) -> ExitCode:
+def _order(
+    action: Action, which: str, said: tuple[str, str | None, str | None], server: str | None, as_json: bool, step: int | None = None
+) -> ExitCode:
     reason, ordered_by, request_id = said
     with registry_at(server) as registry:
-        about = {"rollout": rollout_id(registry, which), "action": action.value}
+        known = rollout_id(registry, which)
+        seen = _seen(registry, known, step) if action is Action.ADVANCE else None
+        about = {"rollout": known, "action": action.value, "step": seen}
         ordered = Ordered(**about, reason=reason, ordered_by=ordered_by, request_id=request_id)
         with working(f"Ordering {action.value}"):
             found = registry.order_rollout(ordered)
     if as_json:
         say_json(found)
         return ExitCode.OK
-    say(f"The rollout of {words.name(found)} in {found.environment} {_DONE[action]}.")
+    say(f"The rollout of {words.name(found)} in {found.environment} {_done(found, action, seen)}.")
     say(words.sentence(found))
     if found.is_open:
         say_next(f"aiinfra rollout show {found.id}{at(server)}")
     return ExitCode.OK
+
+
+def _seen(registry: Registry, known: UUID, typed: int | None) -> int:
+    """Return which step, from 0, somebody means who typed one, from 1, or none."""
+    if typed is not None and typed < 1:
+        raise BadInput("--step counts from 1, as rollout show does.")
+    return registry.rollout(known).rollout.step if typed is None else typed - 1
+
+
+def _done(found: SentRollout, action: Action, seen: int | None) -> str:
+    if seen is None:
+        return _DONE[action]
+    before, after = found.spec.weights[seen : seen + 2]
+    return f"{_DONE[action]}, from {before:g} % to {after:g} %"
 
 
 def _row(one: SentRollout) -> Sequence[object]:

@@ -155,7 +155,8 @@ class There:
     def order_rollout(self, ordered: Ordered) -> SentRollout:
         """Order it in the name of who asks."""
         _refuse_person("--ordered-by", ordered.ordered_by)
-        return self._client.order_rollout(ordered.rollout, ordered.action, reason=ordered.reason, request_id=ordered.request_id)
+        ask = self._client.order_rollout
+        return ask(ordered.rollout, ordered.action, reason=ordered.reason, step=ordered.step, request_id=ordered.request_id)
 
     def rollout_page(self, rollout_id: UUID) -> str:
         """Return the page that shows a rollout with the plot of its evidence."""

@@ -6,8 +6,9 @@ from uuid import UUID
 from aiinfra_core.client.answers import page_of_html
 from aiinfra_core.client.calls import BELOW, Calls, checked, new_key, query, segment
 from aiinfra_core.client.connection import Question
+from aiinfra_core.domain.rollout import Action
 from aiinfra_core.wire.observations import AskedObservations, SentObservations
-from aiinfra_core.wire.rollouts import AskedOrder, SentLook, SentRollout, SentRolloutDetails
+from aiinfra_core.wire.rollouts import AskedAdvance, AskedOrder, SentLook, SentRollout, SentRolloutDetails
 
 
 class RollingOut(Calls):
@@ -41,18 +42,23 @@ class RollingOut(Calls):
                 return
             after = found.looks[-1].number
 
-    def order_rollout(self, rollout_id: UUID | str, action: str, *, reason: str, request_id: str | None = None) -> SentRollout:
+    def order_rollout(
+        self, rollout_id: UUID | str, action: str, *, reason: str, step: int | None = None, request_id: str | None = None
+    ) -> SentRollout:
         """Order something about a rollout and return it as it stands then: `pause`, `resume`, `advance` or `abort`.
 
-        What stands so already stays so; to advance skips the evidence, to abort returns all traffic to what is current.
+        What stands so already stays so; to abort returns all traffic to what is current. To advance skips the evidence of the `step` that
+        was seen, from 0, which only this order takes and needs; the rollout is looked at before.
 
         Raises:
             NotFound: there is no such rollout.
-            Conflict: it has ended.
-            Outdated: it came to another step by itself meanwhile.
+            Conflict: it has ended, perhaps by that look.
+            Outdated: it is at another step.
+            Forbidden: people had to agree to its promotion, and who asked for that may not have it advance.
         """
-        path = f"{_path(rollout_id)}/{segment(action)}"
-        return self._write(SentRollout, path, checked(AskedOrder, reason=reason), key=request_id or new_key(), takes_long=True)
+        path, said = f"{_path(rollout_id)}/{segment(action)}", {"reason": reason} | ({} if step is None else {"step": step})
+        body = checked(AskedAdvance if action == Action.ADVANCE else AskedOrder, **said)
+        return self._write(SentRollout, path, body, key=request_id or new_key(), takes_long=True)
 
     def rollout_page(self, rollout_id: UUID | str) -> str:
         """Return the HTML page that shows a rollout with the plot of its evidence."""

@@ -9,7 +9,9 @@ MOST_BIN = 160
 
 
 def bin_of(seconds: float) -> int:
-    """Return the bin of a latency, in seconds: the first that does not end before it."""
+    """Return the bin of a latency, in seconds: the first that does not end before it; the last for what can be none."""
+    if not 0 <= seconds < _LONGEST_SECONDS:
+        return MOST_BIN
     if seconds <= LEAST_SECONDS:
         return 0
     return min(MOST_BIN, math.ceil(math.log(seconds / LEAST_SECONDS) / math.log(GROWTH) - 1e-9))
@@ -18,3 +20,6 @@ def bin_of(seconds: float) -> int:
 def upper_seconds(number: int) -> float:
     """Return where a bin ends, in seconds."""
     return LEAST_SECONDS * GROWTH**number
+
+
+_LONGEST_SECONDS = upper_seconds(MOST_BIN)

@@ -103,7 +103,8 @@ class Judged(Record):
 
     `ratios` are the logarithms of the likelihood ratios of the mixture, in its order, over all steps (of users: in this step, see
     `docs/canary.md`); `advance` begins anew in each step.
-    `champion` and `challenger` are the counts of this step that are in them: those of the last look at which the signal was usable.
+    `champion` and `challenger` are the counts of this step that are in them: those of the last look at which the signal was usable, of
+    labels also at which both arms had new ones.
     """
 
     signal: Name
@@ -157,11 +158,12 @@ class Action(StrEnum):
 
 
 class RolloutOrder(Record):
-    """What somebody ordered about a rollout, with the digest of its signed statement."""
+    """What somebody ordered about a rollout at a step of it, with the digest of its signed statement."""
 
     id: UUID
     rollout_id: UUID
     action: Action
+    step: int = Field(ge=0)
     reason: str = Field(min_length=1, max_length=1000)
     request_id: RequestId
     ordered_by: Actor

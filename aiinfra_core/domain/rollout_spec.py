@@ -68,7 +68,9 @@ class SignalSpec(Record):
     quantile: float = Field(
         default=0.95, ge=0.5, le=0.999, allow_inf_nan=False, description="Above this quantile of the champion's a latency is bad."
     )
-    seconds: float | None = Field(default=None, gt=0, le=3600, allow_inf_nan=False, description="Above this a latency is bad, instead.")
+    seconds: float | None = Field(
+        default=None, ge=0.0001, le=3600, allow_inf_nan=False, description="Above this a latency is bad, instead."
+    )
     advances: StrictBool = Field(default=True, description="Whether it takes evidence in it to go on; else it only sends back.")
 
 

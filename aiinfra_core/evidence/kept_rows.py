@@ -44,7 +44,7 @@ def _columns(predicate: Predicate) -> dict[str, Any]:
             said = {name: getattr(predicate, name) for name in ("artifact_id", "outcome", "reproduced_checksum", "reproduced_by")}
             return said | {"started_at": predicate.started_on, "finished_at": predicate.finished_on}
         case RolloutOrder():
-            said = {name: getattr(predicate, name) for name in ("rollout_id", "action", "ordered_by")}
+            said = {name: getattr(predicate, name) for name in ("rollout_id", "action", "step", "ordered_by")}
             return said | {"created_at": predicate.ordered_at}
     return {}
 

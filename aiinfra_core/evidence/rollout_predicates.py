@@ -45,13 +45,17 @@ class Routing(Own):
 
 
 class RolloutOrder(Own):
-    """What somebody ordered about a rollout whose challenger has this promotion `manifest`; `reason_digest` is of the reason's text."""
+    """What somebody ordered about a rollout whose challenger has this promotion `manifest`.
+
+    `step`, from 0, is the one it was at; `reason_digest` is of the reason's text.
+    """
 
     rollout_id: str
     model: str
     environment: str
     manifest: Sha256
     action: Literal["pause", "resume", "advance", "abort", "rollback"]
+    step: StrictInt = Field(ge=0, lt=2**31)
     reason_digest: Sha256
     ordered_by: str
     ordered_at: Timestamp

@@ -69,11 +69,12 @@ def order(
     subject: Subject,
     manifest: str,
     action: Action,
+    step: int,
     reason: str,
     ordered_by: str,
     ordered_at: datetime,
 ) -> bytes:
-    """State what somebody ordered about a rollout; `subject` and `manifest` are the challenger's.
+    """State what somebody ordered about a rollout at a step of it, from 0; `subject` and `manifest` are the challenger's.
 
     Raises:
         BadInput: the statement would be too long to sign, or a value is not what it must be.
@@ -84,6 +85,7 @@ def order(
         "environment": environment,
         "manifest": manifest,
         "action": action.value,
+        "step": step,
         "reasonDigest": sha256_hex(reason.encode()),
         "orderedBy": ordered_by,
         "orderedAt": timestamp(ordered_at),

@@ -79,7 +79,7 @@ def page(story: Story, found: Awaited, public_url: str | None) -> str:
         command=f"aiinfra approve {promotion.id} --manifest {promotion.manifest}{server}",
         approval_hours=f"{conditions_of(promotion).approval_hours:g}",
         kept_apart=kept_apart(conditions_of(promotion).approver_is_not),
-        facts=list(_facts(story)),
+        facts=list(_facts(story, found)),
         judged=_judged(promotion, judged),
         plot=plot(promotion.evaluation, beside.metrics, _named(story)) if beside else None,
         is_same_data=_is_same_spec(beside, judged),
@@ -117,7 +117,7 @@ def _roles(found: Awaited) -> list[dict[str, Any]]:
     return [{"name": role, "needed": needed, "missing": found.missing.count(role)} for role, needed in sorted(found.required.items())]
 
 
-def _facts(story: Story) -> Iterator[Fact]:
+def _facts(story: Story, found: Awaited) -> Iterator[Fact]:
     promotion, artifact = story.known.promotion, story.known.artifact
     yield _fact("version", f"{story.challenger.name}, {artifact.size_bytes:,} bytes")
     yield _fact(f"digest ({artifact.digest_kind})", artifact.checksum, code=True)
@@ -130,8 +130,10 @@ def _facts(story: Story) -> Iterator[Fact]:
         yield _fact("goes back, because", promotion.rollback.reason)
     if promotion.rollout and not promotion.rollout.at_once:
         yield _fact("traffic", words.terms(promotion.rollout))
-    if promotion.overrides:
-        yield _fact("was sent back before, by rollout", promotion.overrides, code=True)
+    if found.overridden:
+        yield _fact("sent back before", words.sent_back(found.overridden))
+    if found.tries:
+        yield _fact("tried before", words.tried(found.tries))
     if promotion.follows:
         yield _fact("follows the manifest", promotion.follows, code=True)
     yield _fact("artifact", artifact.id, code=True)

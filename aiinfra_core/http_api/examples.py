@@ -227,6 +227,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "pendingUntil": _SENT_PROMOTION["pendingUntil"],
         "approvalHours": 168.0,
         "approvals": [_APPROVAL],
+        "rollout": None,
+        "sentBack": None,
+        "tries": 0,
     },
     "AskedRollback": {"model": "rainfall", "environment": "prod", "to": 2, "reason": "It answers with yesterday's rain."},
     "AskedObservations": {

@@ -68,6 +68,7 @@ _LOOK: dict[str, Any] = {
 _ORDER: dict[str, Any] = {
     "id": "e8f2a1b0-9c3d-4e5f-8a7b-6c5d4e3f2a1b",
     "action": "pause",
+    "step": 0,
     "reason": "A game tonight.",
     "orderedBy": "ada@example.org",
     "attestation": "3c" * 32,
@@ -83,6 +84,7 @@ _ENVELOPE = {
 ROLLOUTS: dict[str, dict[str, Any]] = {
     "SentRouting": {"routing": _ENVELOPE, "manifests": {"d1" * 32: _ENVELOPE}},
     "AskedOrder": {"reason": _ORDER["reason"]},
+    "AskedAdvance": {"reason": "Its errors are those of a dataset that is mended.", "step": 0},
     "SentRollout": _ROLLOUT,
     "SentRolloutDetails": {
         "rollout": _ROLLOUT,

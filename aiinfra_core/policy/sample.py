@@ -73,18 +73,32 @@ def inputs() -> dict[str, Any]:
         "stage": "request",
         "rollout": {
             "digest": "70" * 32,
+            "fromOperator": True,
             "weights": [5, 25, 50, 100],
             "unit": "request",
+            "saltGiven": False,
             "bakeMinutes": 10,
-            "signals": [
-                {"name": "errors", "kind": "errors", "source": "observations", "alpha": 0.004, "margin": 1.25},
-                {"name": "latency", "kind": "latency", "source": "observations", "alpha": 0.003, "margin": 1.25},
-            ],
+            "deadlineHours": 24,
+            "lookSeconds": 60,
+            "silentMinutes": 15,
+            "whenInconclusive": "return",
+            "margin": 1.25,
+            "advanceAlpha": 0.01,
+            "killShare": 0.5,
+            "killUnits": 20,
+            "signals": [_signal("errors", 0.004), _signal("latency", 0.003)],
         },
+        "overrides": None,
+        "tries": 0,
         "rollback": None,
         "now": "2026-06-01T12:00:00Z",
         "parameters": {},
     }
+
+
+def _signal(kind: str, alpha: float) -> dict[str, Any]:
+    by_default = {"source": "observations", "margin": 1.25, "quantile": 0.95, "seconds": None, "advances": True}
+    return {"name": kind, "kind": kind, "alpha": alpha, **by_default}
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,6 +128,7 @@ def of_order(tx: Connection, known: Dossier, order: RolloutOrder) -> Kept:
         subject=claims.subject_of(known.artifact),
         manifest=known.promotion.manifest or "",
         action=order.action,
+        step=order.step,
         reason=order.reason,
         ordered_by=order.ordered_by,
         ordered_at=order.created_at,

@@ -10,22 +10,26 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, func, select, text, tuple_
+from sqlalchemy import Connection, bindparam, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 
 from aiinfra_core import canonical_json
 from aiinfra_core.checksums import sha256_hex
+from aiinfra_core.columns import MOMENT
 from aiinfra_core.domain.latency import bin_of, upper_seconds
 from aiinfra_core.domain.rollout import OPEN, Arm, Heard, Reading, Rollout
 from aiinfra_core.domain.rollout_spec import SignalKind, SignalSpec, Unit
 from aiinfra_core.errors import BadInput, RequestIdReused
+from aiinfra_core.registry import reporters
+from aiinfra_core.registry.reporters import Reporter
 from aiinfra_core.registry.rows import every
 from aiinfra_core.rollout_tables import rollout_batches, rollout_counts, rollout_units
-from aiinfra_core.signals.readings import ENOUGH_UNITS, Numbers, Unusable, check_fresh, counted, threshold, warming_up
+from aiinfra_core.signals.readings import ENOUGH_UNITS, Numbers, Unusable, counted, late_after, threshold, warming_up
 from aiinfra_core.wire.observations import AskedObservations, ObservedCounts, ObservedUser
 
 _LATENCY = "latency:"
-_NEW_BATCH = insert(rollout_batches).on_conflict_do_nothing().returning(rollout_batches.c.batch_id)
+_TAKEN_AT = func.coalesce(bindparam("at", type_=MOMENT), func.statement_timestamp())
+_NEW_BATCH = insert(rollout_batches).values(created_at=_TAKEN_AT).on_conflict_do_nothing().returning(rollout_batches.c.created_at)
 # Rows are locked in one order, so that no two batches wait for each other.
 _ADD = text("""
   INSERT INTO rollout_counts (rollout_id, step, arm, kind, count)
@@ -33,7 +37,8 @@ _ADD = text("""
   ORDER BY arm, kind
   ON CONFLICT (rollout_id, step, arm, kind) DO UPDATE SET count = rollout_counts.count + excluded.count
 """)
-# A user stays with the arm they were first seen in; what is known of them is never taken back.
+# A user stays with the arm they were first seen in; what is known of them is never taken back. Of labels the first
+# counts: else the users of the arm of which more is labelled would be wrong more often.
 _JOIN = text("""
   INSERT INTO rollout_units (rollout_id, step, unit, arm, failed, labelled, wrong, slowest)
   SELECT :rollout, :step, decode(unit, 'hex'), arm, failed, labelled, wrong, slowest
@@ -41,7 +46,8 @@ _JOIN = text("""
     CAST(:wrong AS boolean[]), CAST(:slowest AS integer[])) AS new (unit, arm, failed, labelled, wrong, slowest)
   ORDER BY unit
   ON CONFLICT (rollout_id, step, unit) DO UPDATE SET failed = rollout_units.failed OR excluded.failed,
-    labelled = rollout_units.labelled OR excluded.labelled, wrong = rollout_units.wrong OR excluded.wrong,
+    labelled = rollout_units.labelled OR excluded.labelled,
+    wrong = CASE WHEN rollout_units.labelled THEN rollout_units.wrong ELSE excluded.wrong END,
     slowest = greatest(rollout_units.slowest, excluded.slowest)
   WHERE rollout_units.arm = excluded.arm
 """)
@@ -55,16 +61,16 @@ _USERS = {
 
 @dataclass(frozen=True)
 class Observed:
-    """What was observed of a rollout in a step: when it was last told of, and how often each (arm, kind) was counted."""
+    """What was observed of a rollout in a step: how often each (arm, kind) was counted, and who reports."""
 
-    newest: datetime | None = None
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    reporters: Sequence[Reporter] = ()
 
 
-def take(tx: Connection, rollout: Rollout, asked: AskedObservations, at: datetime, *, by: str | None = None) -> bool:
+def take(tx: Connection, rollout: Rollout, asked: AskedObservations, at: datetime | None = None, *, by: str | None = None) -> bool:
     """Count a batch, in the caller's transaction; return False where it was counted before, or comes after its step has ended.
 
-    `by` is who sends it, where that is known.
+    `by` is who sends it, where that is known; `at` is now by the database's clock, where it is not given.
 
     Raises:
         BadInput: it is of a step that has not begun, or counts what this rollout does not.
@@ -73,8 +79,10 @@ def take(tx: Connection, rollout: Rollout, asked: AskedObservations, at: datetim
     _check(rollout, asked)
     if rollout.status not in OPEN or asked.step < rollout.step:
         return False
-    row = {"rollout_id": rollout.id, "batch_id": asked.batch, "body_digest": _digest(asked), "created_at": at}
-    if tx.execute(_NEW_BATCH, {**row, "reporter": f"{by}/{asked.reporter}" if by else asked.reporter}).first() is None:
+    reporter = f"{by}/{asked.reporter}" if by else asked.reporter
+    row = {"rollout_id": rollout.id, "batch_id": asked.batch, "body_digest": _digest(asked), "reporter": reporter, "at": at}
+    taken_at = tx.execute(_NEW_BATCH, row).scalar_one_or_none()
+    if taken_at is None:
         _check_same(tx, rollout, asked)
         return False
     place = {"rollout": rollout.id, "step": asked.step}
@@ -82,6 +90,7 @@ def take(tx: Connection, rollout: Rollout, asked: AskedObservations, at: datetim
         tx.execute(_ADD, place | _columns(("arms", "kinds", "counts"), _counts(asked.counts)))
     if asked.users:
         tx.execute(_JOIN, place | _columns(("units", "arms", "failed", "labelled", "wrong", "slowest"), map(_user, asked.users)))
+    reporters.remember(tx, rollout, reporter, asked, taken_at)
     return True
 
 
@@ -92,43 +101,45 @@ def read(connection: Connection, rollout: Rollout, signal: SignalSpec, at: datet
 
 def observed(connection: Connection, rollouts: Sequence[Rollout]) -> dict[UUID, Observed]:
     """Return what was observed of each of these rollouts in the step it is in."""
-    ids = [one.id for one in rollouts]
-    newest = select(rollout_batches.c.rollout_id, func.max(rollout_batches.c.created_at).label("newest"))
-    newest = newest.where(rollout_batches.c.rollout_id.in_(ids)).group_by(rollout_batches.c.rollout_id)
-    found = {row["rollout_id"]: Observed(row["newest"]) for row in every(connection, newest)}
+    told = reporters.of_steps(connection, rollouts)
+    found = {one.id: Observed(reporters=told.get(one.id, ())) for one in rollouts}
     for row in every(connection, select(rollout_counts).where(_at_their_steps(rollout_counts, rollouts, Unit.REQUEST))):
-        found.setdefault(row["rollout_id"], Observed()).counts[row["arm"], row["kind"]] += row["count"]
+        found[row["rollout_id"]].counts[row["arm"], row["kind"]] += row["count"]
     if any(one.spec.unit is Unit.USER for one in rollouts):
         _add_users(connection, rollouts, found)
-    return {one: found.get(one, Observed()) for one in ids}
+    return found
 
 
 def reading_of(seen: Observed, rollout: Rollout, signal: SignalSpec, at: datetime) -> Reading:
     """Return what was observed, as a reading of a signal."""
     try:
-        newest = _fresh(seen, rollout, at)
+        through = _fresh(seen, rollout, signal, at)
         if signal.kind is SignalKind.LATENCY:
-            return _latency(seen, rollout, signal, newest)
+            return _latency(seen, rollout, signal, through)
         units, bad = ("units", "errors") if signal.kind is SignalKind.ERRORS else ("labelled", "wrong")
-        return counted(signal, {arm: (seen.counts[arm, units], seen.counts[arm, bad]) for arm in Arm}, through=newest)
+        return counted(signal, {arm: (seen.counts[arm, units], seen.counts[arm, bad]) for arm in Arm}, through=through)
     except Unusable as error:
         return error.reading(signal)
 
 
-def _fresh(seen: Observed, rollout: Rollout, at: datetime) -> datetime:
-    if seen.newest is None:
-        raise Unusable(Heard.NO_DATA, "no observations were posted yet")
-    check_fresh(rollout.spec, seen.newest, at)
-    return seen.newest
+def _fresh(seen: Observed, rollout: Rollout, signal: SignalSpec, at: datetime) -> datetime:
+    """Return until when it is known what was observed for a signal."""
+    if not seen.reporters:
+        raise Unusable(Heard.NO_DATA, "no observations of this step were posted yet")
+    limit = late_after(rollout.spec)
+    if signal.kind is SignalKind.QUALITY:
+        return reporters.heard_until(seen.reporters, at, limit)
+    freezes = signal.kind is SignalKind.LATENCY and threshold(signal, rollout.frozen) is None
+    return min(reporters.seen_until(seen.reporters, arm, at, limit) for arm in Arm if arm is Arm.CHAMPION or not freezes)
 
 
-def _latency(seen: Observed, rollout: Rollout, signal: SignalSpec, newest: datetime) -> Reading:
+def _latency(seen: Observed, rollout: Rollout, signal: SignalSpec, through: datetime) -> Reading:
     seconds = threshold(signal, rollout.frozen)
     if seconds is None:
         measured, units = _slow(seen, signal)
         return warming_up(signal, units, seconds=measured)
     last = bin_of(seconds)
-    return counted(signal, _slower(seen, last), through=newest, seconds=upper_seconds(last))
+    return counted(signal, _slower(seen, last), through=through, seconds=upper_seconds(last))
 
 
 def _check(rollout: Rollout, asked: AskedObservations) -> None:
@@ -170,12 +181,12 @@ def _at_their_steps(table: Any, rollouts: Sequence[Rollout], unit: Unit) -> Any:
     return tuple_(table.c.rollout_id, table.c.step).in_([(one.id, one.step) for one in rollouts if one.spec.unit is unit])
 
 
-def _add_users(connection: Connection, rollouts: Sequence[Rollout], found: dict[UUID, Observed]) -> None:
+def _add_users(connection: Connection, rollouts: Sequence[Rollout], found: Mapping[UUID, Observed]) -> None:
     groups = (rollout_units.c.rollout_id, rollout_units.c.arm, rollout_units.c.slowest)
     sums = [function.label(name) for name, function in _USERS.items()]
     query = select(*groups, *sums).where(_at_their_steps(rollout_units, rollouts, Unit.USER)).group_by(*groups)
     for row in every(connection, query):
-        counts = found.setdefault(row["rollout_id"], Observed()).counts
+        counts = found[row["rollout_id"]].counts
         for kind in _USERS:
             counts[row["arm"], kind] += row[kind]
         if row["slowest"] is not None:

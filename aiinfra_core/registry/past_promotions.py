@@ -55,7 +55,7 @@ SELECT page.*, {_COLUMNS}, coalesce(said.created_at, page.created_at) AS decided
 FROM (
   SELECT asked.id, asked.artifact_id, asked.environment, asked.status, asked.requested_by, asked.asked_by, asked.created_at,
     asked.evaluation::text AS evaluation, asked.evaluation_kind, asked.evaluation_digest,
-    asked.rollout::text AS rollout, asked.rollback::text AS rollback,
+    asked.rollout::text AS rollout, asked.rollback::text AS rollback, asked.overrides,
     (asked.decision ->> 'allowed')::boolean AS allowed, asked.decision ->> 'source' AS source
   {_WHICH} AND (asked.created_at, asked.id) > (:after, :after_id)
   ORDER BY asked.created_at, asked.id LIMIT :most
@@ -97,6 +97,7 @@ def _past(row: Mapping[Any, Any]) -> Past:
         promotion_id=row["id"],
         past=True,
         rollout=RolloutSpec(**canonical_json.loads(row["rollout"])) if row["rollout"] else None,
+        overrides=row["overrides"],
         goes_back=(Rollback(**canonical_json.loads(row["rollback"])), row["replaced_version"]) if row["rollback"] else None,
     )
     return Past(row["id"], case, row["allowed_then"], row["gate"], row["status"], row["created_at"])

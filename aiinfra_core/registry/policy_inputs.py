@@ -17,9 +17,10 @@ from aiinfra_core.domain.promotion import Stage
 from aiinfra_core.domain.rollout import Rollback
 from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.evidence.statement import timestamp
-from aiinfra_core.registry import judged_rows
+from aiinfra_core.registry import judged_rows, tried_rows
 from aiinfra_core.registry import policy_views as views
 from aiinfra_core.registry.judged_rows import Place, Row
+from aiinfra_core.registry.tried_rows import Tried
 from aiinfra_core.rules import rollout_views
 
 ALWAYS = frozenset({"artifact", "evaluation", "requester", "environment", "stage", "now", "rollout", "rollback"})
@@ -32,7 +33,8 @@ class Case:
 
     `evaluation` is the recorded one it is judged on, where that is known; `training_datasets` what its training learned from, as the job's
     exact JSON. With `past` only what was there at that time is seen. `asked_by` is who asked where that was not the requester. `rollout`
-    is by what it is to earn its traffic, `goes_back` why it goes back and from which version.
+    is by what it is to earn its traffic, `from_operator` whether the operator's file says the same, `overrides` the rollout that sent its
+    bytes back, where they are tried again, `goes_back` why it goes back and from which version.
     """
 
     artifact: Artifact
@@ -48,6 +50,8 @@ class Case:
     past: bool = False
     asked_by: str | None = None
     rollout: RolloutSpec | None = None
+    from_operator: bool = False
+    overrides: UUID | None = None
     goes_back: tuple[Rollback, int] | None = None
 
     @property
@@ -68,6 +72,8 @@ class _Known:
     reproduction: Row | None = None
     scan: Row | None = None
     approvals: Sequence[Row] = ()
+    overridden: Row | None = None
+    tries: int = 0
 
 
 _OF_STANDING = frozenset({"current", "environments", "comparison"})
@@ -108,6 +114,8 @@ def _read(tx: Connection, cases: Sequence[Case], wanted: frozenset[str]) -> list
         judged_rows.reproductions(tx, places) if "reproduction" in wanted else nothing,
         judged_rows.scans(tx, places) if "scan" in wanted else nothing,
         _approvals(tx, cases) if "approvals" in wanted else no_rows,
+        tried_rows.overridden(tx, [case.overrides for case in cases]) if "overrides" in wanted else nothing,
+        tried_rows.numbers(tx, [_tried(case) for case in cases]) if "tries" in wanted else [0] * len(cases),
     )
     return [_Known(*of_case) for of_case in zip(*columns, strict=True)]
 
@@ -116,6 +124,10 @@ def _jobs(tx: Connection, cases: Sequence[Case]) -> list[Row | None]:
     ids = [case.artifact.training_job_id for case in cases]
     jobs = judged_rows.jobs(tx, {one for one in ids if one})
     return [jobs.get(one) if one else None for one in ids]
+
+
+def _tried(case: Case) -> Tried:
+    return Tried(case.environment, case.artifact.model, case.artifact.checksum, case.place.until)
 
 
 def _champions(tx: Connection, cases: Sequence[Case], standing: Sequence[Mapping[str, Row]]) -> list[Sequence[Row]]:
@@ -141,7 +153,7 @@ def _inputs(case: Case, known: _Known, wanted: frozenset[str], environments: Seq
         "environment": case.environment,
         "stage": case.stage.value,
         "now": timestamp(case.at),
-        "rollout": rollout_views.rollout(case.rollout),
+        "rollout": rollout_views.rollout(case.rollout, from_operator=case.from_operator),
         "rollback": _rollback(case),
     }
     current = known.standing.get(case.environment)
@@ -155,6 +167,8 @@ def _inputs(case: Case, known: _Known, wanted: frozenset[str], environments: Seq
         "drift": lambda: None,
         "approvals": lambda: [views.approval(row) for row in known.approvals],
         "environments": lambda: views.environments(known.standing, environments),
+        "overrides": lambda: views.overrides(known.overridden),
+        "tries": lambda: known.tries,
         "people": lambda: _people(case, known.job, judged, known.evaluations),
     }
     return inputs | {name: made() for name, made in more.items() if name in wanted}

@@ -12,6 +12,7 @@ from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.statement import timestamp
 from aiinfra_core.registry import judged_rows
 from aiinfra_core.registry.judged_rows import Row
+from aiinfra_core.rules import rollout_views
 
 
 def artifact(artifact: Artifact) -> dict[str, Any]:
@@ -27,6 +28,11 @@ def artifact(artifact: Artifact) -> dict[str, Any]:
         "registeredAt": timestamp(artifact.created_at),
         "metadata": artifact.metadata,
     }
+
+
+def overrides(row: Row | None) -> dict[str, Any] | None:
+    """Return the rollout that is overridden, None where none is."""
+    return None if row is None else rollout_views.overrides(str(row["id"]), row["reason"], timestamp(row["ended_at"]))
 
 
 def recorded(row: Row, job: Row | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
 from aiinfra_core.registry import applying, attestations, promotion_moves, rollout_statements
 from aiinfra_core.registry.promotion_requests import event_of
 from aiinfra_core.registry.rollout_statements import pointer_row, pointing, promoting
+from aiinfra_core.registry.rollouts import clock
 from aiinfra_core.registry.rows import first, full_row, row_by_id
 from aiinfra_core.registry.writes import values
 from aiinfra_core.rollout_tables import canary_looks, rollout_orders, rollouts
@@ -52,7 +53,7 @@ class Ordered:
     attestation: Attestation
 
 
-def start(connection: Connection, row: Row, *, salt: str, at: datetime) -> Row:
+def start(connection: Connection, row: Row, *, salt: str) -> Row:
     """Let an approved promotion earn its traffic beside what is current, and return its row then.
 
     Where something else became current since it was asked for, or another rollout is open, it is superseded as one that is applied;
@@ -60,7 +61,7 @@ def start(connection: Connection, row: Row, *, salt: str, at: datetime) -> Row:
     """
     if row["status"] != PromotionStatus.APPROVED:
         return row
-    pointer = pointer_row(connection, row["environment"], row["model"])
+    pointer, at = pointer_row(connection, row["environment"], row["model"]), clock(connection)
     if ended := applying.unfit(connection, row, pointer, at=at):
         return ended
     assert pointer is not None  # noqa: S101 - a slip of ours: beside nothing there is nothing to earn

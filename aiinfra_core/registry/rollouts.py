@@ -1,30 +1,41 @@
 """Rollouts, the looks at them and what was ordered about them, as they stand. Every move of them lives in `rollout_moves`."""
 
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from time import monotonic
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, select
 
 from aiinfra_core import canonical_json
+from aiinfra_core.columns import MOMENT
 from aiinfra_core.domain.rollout import Look, Rollout, RolloutOrder, RolloutStatus
 from aiinfra_core.domain.rollout_spec import RolloutSpec
-from aiinfra_core.errors import NotFound
+from aiinfra_core.errors import BadInput, NotFound
 from aiinfra_core.registry.rows import every, first, row_by_id
 from aiinfra_core.rollout_tables import canary_looks, rollout_orders, rollouts
 
 Row = Mapping[str, Any]
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How a rollout stands: its row, exactly as it is, the record of it, and its newest look."""
+    """How a rollout stands: its row, exactly as it is, the record of it, its newest look, and when it was read, by the database's clock."""
 
     row: Row
     rollout: Rollout
     look: Look | None
+    read_at: datetime
+    _read: float = field(default_factory=monotonic)
+
+    def now(self) -> datetime:
+        """Return what time it is by the database's clock: whoever drives rollouts may have a wrong one."""
+        return self.read_at + timedelta(seconds=monotonic() - self._read)
 
 
 _IS_OPEN = rollouts.c.ended_at.is_(None)
@@ -37,11 +48,16 @@ _WAITS_UNTIL: ColumnElement[datetime] = literal_column(
 _STANDING = select(
     *(column.label(f"r_{column.name}") for column in rollouts.c),
     *(column.label(f"l_{column.name}") for column in canary_looks.c),
+    func.statement_timestamp().label("read_at"),
 ).outerjoin(canary_looks, _IS_NEWEST)
+_LOOKED_AT = func.coalesce(rollouts.c.looked_at, rollouts.c.created_at)
+_OLDEST_LOOK = select(func.extract("epoch", func.statement_timestamp() - func.min(_LOOKED_AT))).where(_IS_OPEN)
 _NEXT_DUE = select(func.min(_WAITS_UNTIL)).where(_IS_OPEN)
 _SENT_BACK = select(func.count()).select_from(rollouts).where(rollouts.c.status == RolloutStatus.ROLLED_BACK)
 _ONE = _STANDING.where(rollouts.c.id == bindparam("rollout"))
-_DUE = _STANDING.where(_IS_OPEN, bindparam("at") >= _WAITS_UNTIL).order_by(_WAITS_UNTIL)
+_CLOCK = select(func.statement_timestamp())
+_AT = func.coalesce(bindparam("at", type_=MOMENT), func.statement_timestamp())
+_DUE = _STANDING.where(_IS_OPEN, _AT >= _WAITS_UNTIL).order_by(_WAITS_UNTIL)
 _NEWEST_LOOK = select(canary_looks).where(_OF_ROLLOUT).order_by(canary_looks.c.number.desc()).limit(1)
 _LOOKS = select(canary_looks).where(_OF_ROLLOUT, canary_looks.c.number > bindparam("after")).order_by(canary_looks.c.number)
 
@@ -86,9 +102,13 @@ def next_due(tx: Connection) -> datetime | None:
     return tx.execute(_NEXT_DUE).scalar_one_or_none()
 
 
-def due(tx: Connection, at: datetime) -> list[Standing]:
-    """Return all open rollouts that are to be looked at by now, the one that waits longest first."""
-    return [_standing(row) for row in every(tx, _DUE, {"at": at})]
+def due(tx: Connection, at: datetime | None = None) -> list[Standing]:
+    """Return all open rollouts that are to be looked at by then, or by now, the one that waits longest first.
+
+    One that cannot be read is logged.
+    """
+    readable = (_standing_or_none(row) for row in every(tx, _DUE, {"at": at}))
+    return [one for one in readable if one is not None]
 
 
 def standing(tx: Connection, rollout_id: UUID) -> Standing:
@@ -106,6 +126,17 @@ def standing(tx: Connection, rollout_id: UUID) -> Standing:
 def number_sent_back(tx: Connection) -> int:
     """Return how many challengers were sent back, by a look or by a person."""
     return tx.execute(_SENT_BACK).scalar_one()
+
+
+def oldest_look(tx: Connection) -> float:
+    """Return for how many seconds the open rollout that waits longest was not looked at; 0 where none is open."""
+    return max(0.0, float(tx.execute(_OLDEST_LOOK).scalar_one() or 0))
+
+
+def clock(tx: Connection) -> datetime:
+    """Return what time it is by the database's clock, by which rollouts go whoever drives them."""
+    moment: datetime = tx.execute(_CLOCK).scalar_one()
+    return moment
 
 
 def newest_look(tx: Connection, rollout_id: UUID) -> Look | None:
@@ -145,6 +176,19 @@ def look_from(row: Row) -> Look:
     return Look(**own, readings=canonical_json.loads(row["readings"]), judged=canonical_json.loads(row["judged"]))
 
 
+def _standing_or_none(row: Row) -> Standing | None:
+    try:
+        return _standing(row)
+    except (ValueError, TypeError, BadInput) as error:  # edited, or written by a newer release; the others are to be looked at all the same
+        _tell_unreadable(row["r_id"], str(error))
+        return None
+
+
+@lru_cache(maxsize=1000)  # once, and not at every look at the others
+def _tell_unreadable(rollout_id: UUID, problem: str) -> None:
+    logger.error("Rollout %s cannot be read, so nobody looks at it; see: aiinfra verify. %s", rollout_id, problem)
+
+
 def _standing(row: Row) -> Standing:
     own = {name: {key.removeprefix(name): value for key, value in row.items() if key.startswith(name)} for name in ("r_", "l_")}
-    return Standing(own["r_"], rollout_from(own["r_"]), look_from(own["l_"]) if own["l_"]["id"] else None)
+    return Standing(own["r_"], rollout_from(own["r_"]), look_from(own["l_"]) if own["l_"]["id"] else None, row["read_at"])

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from aiinfra_core import canary, database, measurements, promoting
@@ -69,7 +69,7 @@ def look_round(settings: Settings, at: datetime | None = None) -> list[Looked]:
     """
     audit_signer(settings)
     with database.autocommit(settings) as connection:
-        known = rollouts.due(connection, at or _now())
+        known = rollouts.due(connection, at)
     wanted = sorted(known, key=lambda one: hearing.asks_others(one.rollout))
     some = [wanted[first : first + _READ_TOGETHER] for first in range(0, len(wanted), _READ_TOGETHER)]
     looked = [one for those in some for one in _look_at_some(settings, those, at)]
@@ -85,7 +85,7 @@ def due(settings: Settings) -> list[Rollout]:
         Unavailable: the database cannot be reached.
     """
     with database.autocommit(settings) as connection:
-        return [one.rollout for one in rollouts.due(connection, _now())]
+        return [one.rollout for one in rollouts.due(connection)]
 
 
 def next_due(settings: Settings) -> datetime | None:
@@ -98,36 +98,58 @@ def next_due(settings: Settings) -> datetime | None:
         return rollouts.next_due(connection)
 
 
-def order(settings: Settings, rollout_id: UUID, action: Action, *, reason: str, ordered_by: str, request_id: str | None = None) -> Rollout:
+def order(
+    settings: Settings,
+    rollout_id: UUID,
+    action: Action,
+    *,
+    reason: str,
+    ordered_by: str,
+    step: int | None = None,
+    issuer: str = "",
+    request_id: str | None = None,
+) -> Rollout:
     """Do with a rollout what somebody orders, signed in their name, and return it as it stands then; the same request is done once.
 
-    Where it stands as it is ordered already, nothing is done. To advance skips the evidence, not the verification of what becomes current.
+    Where it stands as it is ordered already, nothing is done. To advance skips evidence that is not there yet: the rollout is looked at
+    first, and one that ends by that is over. It does not skip the verification of what becomes current.
+
+    Args:
+        settings: the service's.
+        rollout_id: the rollout.
+        action: what is to be done with it.
+        reason: why; it is signed and kept.
+        ordered_by: who orders it.
+        step: the step that was seen, from 0: at another one nothing is done. To advance needs it.
+        issuer: who says that it is `ordered_by` who orders it.
+        request_id: a name for this order.
 
     Raises:
         NotFound: there is no such rollout.
         BadInput: it has no reason, who orders it cannot be recorded, or the bytes that are to become current are not there.
-        Conflict: the rollout is over, or came to another step meanwhile; or the request id was used for something else.
+        Conflict: the rollout is over, or the request id was used for something else.
+        Outdated: it is at another step than the one that was seen.
+        Forbidden: it is to advance, people had to agree to its promotion, and whoever orders it could not be one of them.
         EvidenceBroken: what is to become current does not verify, and nothing was moved; or the event could not be signed here.
         Unavailable: a required part cannot be reached; the same call may be made again.
     """
-    asked = ordering.checked(rollout_id, action, reason, ordered_by, request_id)
+    asked = ordering.checked(ordering.Asked(rollout_id, action, reason, ordered_by, request_id, step, issuer))
     audit_signer(settings)
-    with database.autocommit(settings) as connection:
-        known = rollouts.standing(connection, rollout_id)
-        if ordering.is_done(connection, asked, known.rollout):
-            return known.rollout
-    step = known.rollout.step
-    for _ in range(_MOST_TRIES):
+    looks_first = asked.action is Action.ADVANCE
+    for _ in range(_MOST_TRIES):  # a look, or the same request, may be quicker
+        with database.autocommit(settings) as connection:
+            known = rollouts.standing(connection, rollout_id)
+            if ordering.is_done(connection, asked, known.rollout):
+                return known.rollout
+        ordering.check_may(settings, asked, known.rollout)
+        if looks_first:
+            look_at(settings, rollout_id)
+            looks_first = False
+            continue
         ordered = ordering.signed(settings, asked, known.rollout)  # each time anew: it says when, and comes after what was read
         if after := _obey(settings, asked, known, ordered):
             _tell(settings, known, after)
             return rollouts.rollout_from(after)
-        with database.autocommit(settings) as connection:  # a look, or the same request, was quicker
-            known = rollouts.standing(connection, rollout_id)
-            if ordering.is_done(connection, asked, known.rollout):
-                return known.rollout
-        if asked.action is Action.ADVANCE:
-            ordering.check_same_step(known.rollout, step)
     raise Conflict(
         f"Rollout {rollout_id} changes faster than anything can be ordered about it; try again, and if it stays so: aiinfra verify"
     )
@@ -156,7 +178,7 @@ def _look(settings: Settings, known: Standing, observed: Observed, at: datetime 
     rollout = known.rollout
     if rollout.status not in OPEN:
         return Looked(rollout, None)
-    at = max(at or _now(), known.row["updated_at"] + timedelta(microseconds=1))  # a clock may go back, what was seen must not
+    at = max(at or known.now(), known.row["updated_at"] + timedelta(microseconds=1))  # a clock may go back, what was seen must not
     said = hearing.hear(settings, rollout, known.look, observed, at)
     look = canary.judge(rollout.spec, canary.seen(rollout, at), known.look, said.readings)
     after = _carry_out(settings, known, look, said.frozen, at)
@@ -217,7 +239,3 @@ def _tell(settings: Settings, known: Standing, after: Row) -> None:
         status = RolloutStatus(after["status"])
         ended = PromotionStatus.APPLIED if status is RolloutStatus.COMPLETED else rollout_moves.ENDS[status][1]
         measurements.promotion_ended(ended)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

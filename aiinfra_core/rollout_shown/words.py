@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from aiinfra_core.domain.rollout import Action, RolloutStatus
 from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
+from aiinfra_core.wire.approvals import SentBack
 from aiinfra_core.wire.rollouts import SentCounts, SentHeard, SentLook, SentOrder, SentRollout
 
 STATES: dict[str, str] = {
@@ -53,6 +54,16 @@ def terms(spec: RolloutSpec) -> str:
     steps = " → ".join(f"{weight:g} %" for weight in spec.weights)
     signals = ", ".join(signal.name for signal in spec.signals)
     return f"{steps} by {spec.unit}, judged by {signals}; margin {spec.margin:g}, deadline {spec.deadline_hours:g} h"
+
+
+def sent_back(one: SentBack) -> str:
+    """Return which rollout had sent the same bytes back, when and why."""
+    return f"by rollout {one.rollout} at {one.ended_at:%Y-%m-%d %H:%M} UTC: {one.reason}"
+
+
+def tried(tries: int) -> str:
+    """Return how often the same bytes were tried to no end."""
+    return f"{tries} rollout{'' if tries == 1 else 's'} of these bytes came to nothing there"
 
 
 def why(rollout: SentRollout, looks: Sequence[SentLook], orders: Sequence[SentOrder] = ()) -> str:

@@ -20,6 +20,7 @@ from aiinfra_core.rules.rollout_views import is_rollback
 Input = Literal[
     "artifact", "provenance", "evaluation", "evaluations", "current", "comparison", "reproduction", "scan", "drift", "approvals",
     "environments", "people", "requester", "environment", "stage", "now", "parameters", "rollout", "rollback",
+    "overrides", "tries",
 ]  # fmt: skip
 INPUTS = frozenset(get_args(Input))
 """Every name a rule may begin a path with."""

@@ -1,19 +1,12 @@
-"""`Serving`: asks the service where traffic goes, and says for each request who answers it.
-
-What holds while something is wrong:
-
-- The service does not answer, or what it says does not verify: the last routing that verified goes on until it expires, then its champion
-  alone, for as long as it takes.
-- The keys of what goes on are no longer trusted: nobody is chosen any more.
-- The challenger's bytes are not here yet, or not what was promoted: the champion alone, and nothing is counted for the rollout.
-- A new champion's bytes are not what was promoted: what went on before goes on without a challenger, and it is tried again.
-"""
+"""`Serving`: asks the service where traffic goes, and says for each request who answers it."""
 
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from types import TracebackType
@@ -29,7 +22,7 @@ from aiinfra_core.evidence.routing import check
 from aiinfra_core.serving import choosing, kept, trusted, verified
 from aiinfra_core.serving.choosing import Chosen, Served, Table
 from aiinfra_core.serving.kept import Kept
-from aiinfra_core.serving.outcomes import Outcomes
+from aiinfra_core.serving.outcomes import ANSWER_SECONDS, Outcomes
 from aiinfra_core.serving.standing import Standing
 from aiinfra_core.settings import Settings
 
@@ -51,6 +44,7 @@ class Serving:
         places: Sequence[Location],
         cache: Path,
         poll_seconds: float = POLL_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
         clock: Callable[[], datetime] | None = None,
     ) -> None:
         """Prepare to serve; nothing is asked yet.
@@ -63,13 +57,17 @@ class Serving:
             places: where artifacts may be read from.
             cache: a folder for artifacts and what was accepted last; several processes may share it.
             poll_seconds: how often the service is asked.
+            answer_seconds: a request without an outcome for so long failed.
             clock: what time it is.
+
+        Raises:
+            BadInput: `answer_seconds` is no time.
         """
         self.model, self.environment = model, environment
         self._client, self._trust, self._places, self._cache = client, trust, tuple(places), cache
         own = cache / environment / model
-        self._file, self._outcomes = own / "routing.json", Outcomes(own / "outcomes")
-        self._poll_seconds, self._clock, self._own = poll_seconds, clock or _now, False
+        self._file, self._outcomes = own / "routing.json", Outcomes(own / "outcomes", answer_seconds)
+        self._poll_seconds, self._clock, self._own = poll_seconds, clock or partial(datetime.now, UTC), False
         self._table: Table | None = None
         self._seen: tuple[int, int] | None = None
         self._kept: Kept | None = None  # what the table was made of
@@ -77,19 +75,25 @@ class Serving:
         self._etag: str | None = None
         self._problem: AiInfraError | None = None
         self._refused: AiInfraError | None = None
-        self._reporting: str | None = None
         self._paths: dict[tuple[str, str], Path] = {}
         self._thread: threading.Thread | None = None
         self._asking, self._ended = threading.Lock(), threading.Event()
 
     @classmethod
     def from_environment(
-        cls, model: str, environment: str, *, server: str | None = None, trust: Trust | Path | None = None, cache: Path | None = None
+        cls,
+        model: str,
+        environment: str,
+        *,
+        server: str | None = None,
+        trust: Trust | Path | None = None,
+        cache: Path | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> Self:
         """Return one as the environment says: AI_INFRA_SERVER and who asks, AI_INFRA_TRUST_ROOT, AI_INFRA_ARTIFACT_ROOT, AI_INFRA_HOME.
 
         Raises:
-            Misconfigured: a setting is missing or wrong.
+            Misconfigured, BadInput: a setting is missing or wrong; `answer_seconds` is no time.
         """
         settings = Settings()
         made = cls(
@@ -99,6 +103,7 @@ class Serving:
             trust=trust or settings.trust_root or trusted.pinned(()),
             places=verified.places_of(settings),
             cache=cache or settings.home / "serving",
+            answer_seconds=answer_seconds,
         )
         made._own = True
         return made
@@ -121,23 +126,41 @@ class Serving:
         if self._table is None:
             self._let_go()
             raise self._no()
+        self._outcomes.take_over()
         self._thread = threading.Thread(target=self._go_on, name=f"serving {self.model}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop asking, and report what was counted if the service answers; what it does not take is reported after the next start."""
+        """Stop asking, and report what was counted if the service answers; what it does not take is reported after the next start.
+
+        A request that is still open has failed: end it before.
+        """
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
+        self._outcomes.expire(math.inf)
         self.report_outcomes()
+        self._outcomes.close()
         self._let_go()
 
     def choose(self, unit: str | None = None) -> Chosen:
         """Return who answers a request, with the path of the verified bytes; `unit` is the request's own id, or the user it is for.
 
+        The request counts from now on: report what came of it, or it has failed after `answer_seconds`, or when this process ends.
+
         Raises:
             EvidenceBroken: what was served is no longer trusted.
             Unavailable: nothing is served yet; start it first.
+        """
+        chosen = self.peek(unit)
+        self._outcomes.expect(chosen)
+        return chosen
+
+    def peek(self, unit: str | None = None) -> Chosen:
+        """Return who would answer a request, which is not counted; a label that comes later can be given to it.
+
+        Raises:
+            EvidenceBroken, Unavailable: as `choose`.
         """
         table = self._table
         if table is None:
@@ -171,13 +194,14 @@ class Serving:
         shared = table.shared if table is not None else None
         return Standing(
             champion=table.champion if table is not None else None,
-            challenger=shared.challenger if shared is not None and self._clock() < shared.expires_at else None,
+            challenger=shared.challenger if shared is not None and shared.below and self._clock() < shared.expires_at else None,
             sequence=sequence,
             changes=changes,
             problem=None if self._problem is None else str(self._problem),
-            reporting=self._reporting,
-            batches_waiting=self._outcomes.waiting,
-            batches_given_up=self._outcomes.given_up,
+            reporting=self._outcomes.problem or self._outcomes.unrecorded,
+            batches_waiting=self._outcomes.outbox.waiting,
+            batches_given_up=self._outcomes.outbox.given_up,
+            unanswered=self._outcomes.unanswered,
         )
 
     def refresh(self) -> None:
@@ -199,14 +223,7 @@ class Serving:
     def report_outcomes(self) -> None:
         """Send what was counted, as far as the service takes it."""
         shared = self._table.shared if self._table is not None else None
-        try:
-            self._outcomes.seal(None if shared is None else (shared.rollout_id, shared.step))
-            self._outcomes.send(self._client.observe)
-            self._reporting = None
-        except AiInfraError as error:
-            if self._reporting != str(error):
-                logger.warning("Outcomes of %s in %s wait: %s", self.model, self.environment, error)
-            self._reporting = str(error)
+        self._outcomes.report(self._client.observe, None if shared is None else (shared.rollout_id, shared.step))
 
     def _go_on(self) -> None:
         while not self._ended.wait(self._poll_seconds):
@@ -281,7 +298,3 @@ class Serving:
     def _no(self) -> AiInfraError:
         unasked = Unavailable("service", f"Nothing is served of {self.model} in {self.environment} yet; start it first.")
         return (self._refused or self._problem or unasked).with_traceback(None)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

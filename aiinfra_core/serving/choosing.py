@@ -4,7 +4,7 @@ So a weight that rises only ever sends more of them to the challenger, and every
 """
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from random import getrandbits
@@ -38,8 +38,6 @@ class Chosen:
     step: int = 0
     unit: str | None = None
     """The first 16 hex digits of SHA-256(salt, user), where users are counted."""
-    awaited: bool = field(default=True, repr=False)
-    """Whether its outcome has not been reported yet."""
 
     @property
     def path(self) -> Path:
@@ -93,11 +91,11 @@ def shared(routing: Routing, challenger: Served) -> Shared:
 def choose(table: Table, unit: str | None, now: datetime) -> Chosen:
     """Return who answers a unit's request.
 
-    It is the champion, uncounted, after the routing expired (nobody watches a challenger then), and for a request that names no user
-    where users are what is shared. A request of its own needs no name: it falls on a place at random.
+    It is the champion, uncounted, after the routing expired or where it gives the challenger nothing (nobody watches a challenger then),
+    and for a request that names no user where users are what is shared. A request of its own needs no name: it falls on a place at random.
     """
     how = table.shared
-    if how is None or now >= how.expires_at or (unit is None and how.unit is Unit.USER):
+    if how is None or not how.below or now >= how.expires_at or (unit is None and how.unit is Unit.USER):
         return Chosen(table.champion)
     if unit is None:
         place, digest = getrandbits(64), None

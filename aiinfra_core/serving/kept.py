@@ -54,10 +54,19 @@ def write(path: Path, data: bytes) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".new", delete=False) as file:
+        number, new = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".new")
+        _fill(number, Path(new), data, path)
+    except OSError as error:
+        raise Unavailable("artifact_store", f"{path} cannot be written ({error.strerror}); free some space.") from error
+
+
+def _fill(number: int, new: Path, data: bytes, path: Path) -> None:
+    try:
+        with open(number, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise Unavailable("artifact_store", f"{path} cannot be written ({error.strerror}); free some space.") from error
+        new.replace(path)
+    except OSError:
+        new.unlink(missing_ok=True)  # a full disk is not filled further at each try
+        raise

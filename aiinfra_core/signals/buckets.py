@@ -16,7 +16,7 @@ def summed(rises: Mapping[Labels, int]) -> Histogram:
     """Return what all processes of an arm counted together, by the bounds that all of them have.
 
     Raises:
-        Unusable: a series has no bound, a process counts no total, or more below a bound than below a higher one.
+        Unusable: a series has no bound that can be a latency, a process counts no total, or more below a bound than below a higher one.
     """
     processes: dict[Labels, dict[float, int]] = {}
     for labels, risen in rises.items():
@@ -70,6 +70,6 @@ def _bound(text: str | None) -> float:
         bound = float(text or "")
     except ValueError:
         bound = math.nan
-    if math.isnan(bound):
-        raise Unusable(Heard.MALFORMED, "a series has no `le`; buckets must select the _bucket series of a histogram")
+    if not bound >= 0:
+        raise Unusable(Heard.MALFORMED, "a series has no `le` of 0 or more; buckets must select the _bucket series of a histogram")
     return bound

@@ -5,6 +5,7 @@ first, because one that was out of sight for a while would otherwise count all o
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,9 @@ Labels = tuple[tuple[str, str], ...]
 Sample = tuple[float, float]
 """When, in seconds since 1970, and how much."""
 _WHOLE = 1e-6
+_MOST_RISE = 2**53  # above it a double no longer tells one unit from none
+_CLOCK_SECONDS = 1.0
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*(e[+-]?[0-9]+)?|inf|nan)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,15 @@ class Series:
     samples: Sequence[Sample]
 
 
-def series_of(result: Any) -> list[Series]:
-    """Return the series of a `vector` or `matrix`, as Prometheus answered it.
+def series_of(result: Any, until: float) -> list[Series]:
+    """Return the series of a `vector` or `matrix`, as Prometheus answered it about a time that ended `until`, in seconds since 1970.
 
     Raises:
-        Unusable: it is neither, or a sample is none of a counter.
+        Unusable: it is neither, or a sample is none of a counter, or of no time before that.
     """
     try:
-        found = [Series(_labels(one["metric"]), _samples(one)) for one in result]
-    except (TypeError, KeyError, ValueError, AttributeError):
+        found = [Series(_labels(one["metric"]), _samples(one, until)) for one in result]
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
         raise Unusable(Heard.MALFORMED, "Prometheus answered series that cannot be read") from None
     if len({one.labels for one in found}) != len(found):
         raise Unusable(Heard.MALFORMED, "Prometheus answered one series twice")
@@ -51,7 +55,7 @@ def rises(series: Sequence[Series], since: float, earlier: Sequence[Series] = ()
     """Return by how much each series rose after a time; `earlier` are older samples of those that had none at that time.
 
     Raises:
-        Unusable: one rose by a part of a unit, so it counts none.
+        Unusable: one rose by a part of a unit, so it counts none, or by more than can be counted.
     """
     before = {one.labels: one.samples[-1][1] for one in earlier}
     return {one.labels: _whole(_rise(one.samples, since, before.get(one.labels, 0.0))) for one in series}
@@ -72,6 +76,8 @@ def _rise(samples: Sequence[Sample], since: float, last: float) -> float:
 
 
 def _whole(risen: float) -> int:
+    if not risen <= _MOST_RISE:
+        raise Unusable(Heard.MALFORMED, f"a counter rose by {risen:g}, which is more than can be counted")
     if abs(risen - round(risen)) > _WHOLE * max(1.0, risen):
         raise Unusable(Heard.MALFORMED, f"a counter rose by {risen:g}, which is no number of units")
     return round(risen)
@@ -84,17 +90,25 @@ def _labels(metric: Mapping[str, str]) -> Labels:
     return labels
 
 
-def _samples(one: Mapping[str, Any]) -> list[Sample]:
+def _samples(one: Mapping[str, Any], until: float) -> list[Sample]:
     pairs = one["values"] if "values" in one else [one["value"]]
-    samples = [(float(moment), _counter(value)) for moment, value in pairs]
+    samples = [(_moment(moment, until), _counter(value)) for moment, value in pairs]
     if not samples or any(later[0] <= sample[0] for sample, later in pairwise(samples)):
         raise ValueError("samples are not in order")
     return samples
 
 
+def _moment(value: Any, until: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("a time is no number")
+    if not 0 <= value <= until + _CLOCK_SECONDS:  # one after what was asked about would never be late
+        raise ValueError("a sample is of no time that was asked about")
+    return float(value)
+
+
 def _counter(text: Any) -> float:
-    if not isinstance(text, str):
-        raise TypeError("a sample is no text")
+    if not isinstance(text, str) or not _NUMBER.fullmatch(text):
+        raise TypeError("a sample is no text of a number")
     value = float(text)
     if not math.isfinite(value):
         raise Unusable(Heard.NOT_A_NUMBER, f"Prometheus answered {value}")

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from aiinfra_core.signals.readings import Numbers, Unusable, check_fresh, counte
 logger = logging.getLogger(__name__)
 _NEEDED = ("arm", "units", "bad")
 _NEWEST = "newest"
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 # As a part of another statement it can only be one that reads; that something is bound keeps it from being several.
 _LIMITED = sql.SQL("SELECT * FROM (\n{}\n) AS counted LIMIT %(most_rows)s")
 _PATIENCE = "SELECT set_config('statement_timeout', %(most)s, true)"
@@ -109,7 +111,7 @@ def _arm(value: Any) -> Arm:
     try:
         return Arm(value)
     except ValueError:
-        raise Unusable(Heard.MALFORMED, f"the statement answered an arm {str(value)[:40]!r}; arms are {', '.join(Arm)}") from None
+        raise Unusable(Heard.MALFORMED, f"the statement answered another arm; arms are {', '.join(Arm)}") from None
 
 
 def _count(value: Any) -> int:
@@ -118,9 +120,9 @@ def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise Unusable(Heard.MALFORMED, f"the statement answered {type(value).__name__} for a count")
     if not math.isfinite(value):
-        raise Unusable(Heard.NOT_A_NUMBER, f"the statement answered {value} for a count")
+        raise Unusable(Heard.NOT_A_NUMBER, f"the statement answered {value:.6g} for a count")
     if value != int(value):
-        raise Unusable(Heard.MALFORMED, f"the statement answered {value}, which is no number of units")
+        raise Unusable(Heard.MALFORMED, f"the statement answered {value:.6g}, which is no number of units")
     return int(value)
 
 
@@ -133,4 +135,6 @@ def _moment(value: Any) -> datetime:
 
 
 def _said(error: psycopg.Error) -> str:
-    return error.diag.message_primary or type(error).__name__  # the whole text may quote the address
+    """Name an error by its SQLSTATE, in words: what the server says may quote what is in a row, and a look is kept for ever."""
+    words = _WORDS.sub(" ", type(error).__name__).lower()
+    return f"SQLSTATE {error.sqlstate} ({words})" if error.sqlstate else words

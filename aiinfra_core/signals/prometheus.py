@@ -20,7 +20,7 @@ from aiinfra_core.settings import Settings
 from aiinfra_core.signals import buckets
 from aiinfra_core.signals.counters import Labels, Series, new_in, newest, rises, series_of
 from aiinfra_core.signals.filling import counted_since, for_arm
-from aiinfra_core.signals.readings import Unusable, check_fresh, counted, threshold, warming_up
+from aiinfra_core.signals.readings import Unusable, check_fresh, counted, said, threshold, warming_up
 
 _SETTLED = timedelta(seconds=10)  # a scrape is dated when it begins, and is there when it has ended
 _LOOKBACK_SECONDS = 300
@@ -144,15 +144,15 @@ def _answered(asked: _Asked, expression: str, moment: float, kind: str) -> list[
         reply = outbound.get("prometheus", url, headers=asked.headers, patience=patience, max_bytes=_MOST_BYTES)
     except Unavailable as error:
         raise Unusable(Heard.UNREACHABLE, str(error)) from None
-    return series_of(_result(reply, kind))
+    return series_of(_result(reply, kind), moment)
 
 
 def _result(reply: outbound.Reply, kind: str) -> Any:
     answer = _read(reply)
     if reply.status != _OK or answer.get("status") != "success":
-        raise Unusable(Heard.MALFORMED, f"Prometheus refused: HTTP {reply.status}, {answer.get('error')}")
+        raise Unusable(Heard.MALFORMED, f"Prometheus refused: HTTP {reply.status}, {said(answer.get('error'))}")
     if answer.get("warnings"):  # of Thanos and the like: the answer is of a part of what there is
-        raise Unusable(Heard.MALFORMED, f"Prometheus warned that its answer may not be whole: {answer['warnings']}")
+        raise Unusable(Heard.MALFORMED, f"Prometheus warned that its answer may not be whole: {said(answer['warnings'])}")
     data = answer.get("data")
     if not isinstance(data, dict) or data.get("resultType") != kind or not isinstance(data.get("result"), list):
         raise Unusable(Heard.MALFORMED, f"Prometheus answered no {kind}")
@@ -165,7 +165,9 @@ def _read(reply: outbound.Reply) -> dict[str, Any]:
     if reply.too_long:
         raise Unusable(Heard.MALFORMED, f"Prometheus answered more than {_MOST_BYTES} bytes; select fewer series")
     if reply.media_type != "application/json":
-        raise Unusable(Heard.MALFORMED, f"Prometheus answered HTTP {reply.status} as {reply.media_type or 'nothing'}, which is not JSON")
+        raise Unusable(
+            Heard.MALFORMED, f"Prometheus answered HTTP {reply.status} as {said(reply.media_type or 'nothing')}, which is not JSON"
+        )
     try:
         answer = canonical_json.loads(reply.body, what="Prometheus' answer")
     except BadInput as error:

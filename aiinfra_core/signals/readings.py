@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from aiinfra_core.domain.rollout import Arm, Counts, Heard, Reading
 from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec
@@ -12,6 +13,7 @@ _LEAST_LATE_SECONDS = 120.0
 _LATE_LOOKS = 3
 _MOST_COUNT = 2**53 - 1  # what canonical JSON holds exactly
 _MOST_REASON = 300
+_MOST_SAID = 200
 Numbers = Mapping[Arm, tuple[int, int]]
 """Of each arm, its units and how many of them were bad."""
 
@@ -25,7 +27,12 @@ class Unusable(Exception):
 
     def reading(self, signal: SignalSpec, query: str | None = None) -> Reading:
         """Return the reading that says so."""
-        return Reading(signal=signal.name, heard=self.heard, reason=str(self)[:_MOST_REASON], query=query)
+        return Reading(signal=signal.name, heard=self.heard, reason=_printable(str(self)[:_MOST_REASON]), query=query)
+
+
+def said(value: Any) -> str:
+    """Return what somebody else said, to be quoted in a reason: 200 printable letters of it at most."""
+    return _printable((value if isinstance(value, str) else repr(value))[:_MOST_SAID])
 
 
 def counted(
@@ -64,15 +71,22 @@ def threshold(signal: SignalSpec, frozen: Mapping[str, float] | None) -> float |
 
 
 def check_fresh(spec: RolloutSpec, newest: datetime, at: datetime) -> None:
-    """See that what was counted last is not too old: three looks, two minutes at least.
+    """See that what was counted last is not too old, nor of a time to come.
 
     Raises:
         Unusable: it is.
     """
-    limit = timedelta(seconds=max(_LEAST_LATE_SECONDS, _LATE_LOOKS * spec.look_seconds))
+    limit = late_after(spec)
+    if newest - at > limit:  # it would not be late for so long
+        raise Unusable(Heard.MALFORMED, f"the newest that was counted is of {newest.isoformat(timespec='seconds')}, which is yet to come")
     if at - newest > limit:
         age = (at - newest).total_seconds()
         raise Unusable(Heard.LATE, f"the newest that was counted is {age:.0f} s old; more than {limit.total_seconds():.0f} s is too old")
+
+
+def late_after(spec: RolloutSpec) -> timedelta:
+    """Return after how long what was counted last is too old: three looks, two minutes at least."""
+    return timedelta(seconds=max(_LEAST_LATE_SECONDS, _LATE_LOOKS * spec.look_seconds))
 
 
 def _counts(arm: Arm, units: int, bad: int) -> Counts:
@@ -91,3 +105,7 @@ def _check_not_fewer(arm: Arm, now: Counts, before: Counts) -> None:
     if now.units < before.units or now.bad < before.bad:
         fewer = f"{now.bad} bad of {now.units} units now, {before.bad} of {before.units} at the look before"
         raise Unusable(Heard.DECREASING, f"the counts of the {arm} went down: {fewer}")
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)

@@ -69,6 +69,14 @@ class SentAgreement(Sent):
     promotion: SentPromotion
 
 
+class SentBack(Sent):
+    """The rollout that had sent the same bytes back."""
+
+    rollout: UUID
+    reason: str | None = Field(description="Why it sent them back.")
+    ended_at: datetime
+
+
 class SentApprovals(Sent):
     """What a promotion waits for and who agreed; `manifest` is the signed statement an approval is about, null where there is none."""
 
@@ -81,6 +89,8 @@ class SentApprovals(Sent):
     approval_hours: float = Field(description="How long an approval may count at most.")
     approvals: tuple[SentApproval, ...] = Field(description="In the order they were given.")
     rollout: SentRolloutSpec | None = Field(default=None, description="By what it is to earn its traffic; null for all at once.")
+    sent_back: SentBack | None = Field(default=None, description="The rollout it overrides; null where the bytes were not sent back.")
+    tries: int = Field(default=0, description="How many rollouts of these bytes came to nothing there before.")
 
 
 def sent_approval(approval: Approval, withdrawal: Withdrawal | None, counts_as: Iterable[str], objection: str | None) -> SentApproval:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
 
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.record import Record
@@ -18,6 +18,14 @@ class AskedOrder(Record):
     """What somebody orders about a rollout."""
 
     reason: str = Field(min_length=1, max_length=1000, description="Why; it is signed and kept.")
+
+
+class AskedAdvance(AskedOrder):
+    """That a rollout is to go on from a step without waiting for evidence."""
+
+    step: StrictInt = Field(
+        ge=0, le=2**31 - 1, description="The step that was seen, as the rollout says it; if it is at another one, nothing is done."
+    )
 
 
 class SentSignalSpec(SignalSpec):
@@ -129,6 +137,7 @@ class SentOrder(Sent):
 
     id: UUID
     action: str
+    step: int = Field(description="The step it was at, from 0.")
     reason: str
     ordered_by: str
     attestation: str

@@ -209,6 +209,7 @@ def order(manifest: str) -> bytes:
         subject=SECOND,
         manifest=manifest,
         action=Action.PAUSE,
+        step=0,
         reason="a load test is on",
         ordered_by="grace",
         ordered_at=at(42),

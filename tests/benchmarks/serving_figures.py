@@ -1,4 +1,4 @@
-"""Measure what choosing who answers a request costs, warm, and counting what came of it; started by test_serving."""
+"""Measure what it costs, warm, to choose who answers a request, and to write it down and count what came of it; started by test_serving."""
 
 import statistics
 import tempfile
@@ -28,11 +28,10 @@ def measure() -> None:
 def _figures(place: Place, what: str) -> float:
     units = [f"unit-{number}" for number in range(REQUESTS)]
     with place.serving(clock=lambda: (datetime.now(UTC), place.clock())[1]) as serving:  # looking at the clock is part of it
-        choosing = _microseconds(lambda: [serving.choose(unit) for unit in units])
-        chosen = [[serving.choose(unit) for unit in units] for _ in range(ROUNDS)]
-        reporting = _microseconds(lambda: [serving.report(one, seconds=0.012) for one in chosen.pop()])
-    print(f"{what}: choosing {choosing:.2f} us, counting its outcome {reporting:.2f} us")  # noqa: T201
-    return choosing
+        choosing = _microseconds(lambda: [serving.peek(unit) for unit in units])
+        whole = _microseconds(lambda: [serving.report(serving.choose(unit), seconds=0.012) for unit in units])
+    print(f"{what}: choosing {choosing:.2f} us, the whole of a request {whole:.2f} us")  # noqa: T201
+    return whole
 
 
 def _microseconds(call: Callable[[], object]) -> float:

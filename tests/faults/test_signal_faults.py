@@ -47,6 +47,9 @@ ODD: dict[str, tuple[Behaviour, Heard, str]] = {
     "a scalar": (answers(200, {"status": "success", "data": {"resultType": "scalar", "result": [1, "1"]}}), Heard.MALFORMED, "no matrix"),
     "a warning": (answers(200, {**WHOLE, "warnings": ["a store is down"]}), Heard.MALFORMED, "a store is down"),
     "an error": (answers(422, {"status": "error", "error": "too many samples"}), Heard.MALFORMED, "too many samples"),
+    "an error of control letters": (answers(422, {"status": "error", "error": "a\0b\x1b[31m\u202ec"}), Heard.MALFORMED, "a b [31m c"),
+    "a very long error": (answers(422, {"status": "error", "error": "x" * 10_000}), Heard.MALFORMED, "HTTP 422, " + "x" * 200),
+    "a strange type": (answers(200, {}, Content_Type="x" * 5000), Heard.MALFORMED, "which is not JSON"),
     "an error of its own": (answers(503, {"status": "error"}), Heard.UNREACHABLE, "HTTP 503"),
     "not for us": (answers(401, {}), Heard.UNREACHABLE, "AI_INFRA_PROMETHEUS_TOKEN"),
     "elsewhere": (answers(302, {}, Location="http://example.org"), Heard.MALFORMED, "HTTP 302"),
@@ -99,6 +102,7 @@ def test_an_odd_answer_is_a_reading_without_counts(behaviour: Behaviour, heard: 
         reading = ask(server.url, 20)
     assert (reading.heard, reading.champion, reading.challenger) == (heard, None, None)
     assert why in (reading.reason or "")
+    assert reading.reason is not None and reading.reason.isprintable() and len(reading.reason) <= 300
 
 
 def test_a_prometheus_that_is_not_there_is_a_reading_without_counts() -> None:

@@ -91,7 +91,8 @@ GIVEN = (
     "promoter:*",
     "approver:prod",
     "approver:prod:security",
-    "reporter",
+    "reporter:prod",
+    "reporter:*",
     "auditor",
     "admin",
 )

@@ -186,6 +186,9 @@ FORGED: list[tuple[str, Edit]] = [
     ("people", lambda it: it["people"].update(registrar="eve")),
     ("people", lambda it: it["people"].update(evaluators=["mallory"])),
     ("rollout", lambda it: it.update(rollout={"weights": [5, 100]})),
+    ("overrides", lambda it: it.update(overrides={"rollout": str(uuid4()), "reason": "tried again", "endedAt": it["now"]})),
+    ("tries", lambda it: it.update(tries=-1)),
+    ("tries", lambda it: it.update(tries=None)),
     ("rollback", lambda it: it.update(rollback={"reason": "to be judged by other rules", "fromVersion": 1, "toVersion": 2})),
 ]
 

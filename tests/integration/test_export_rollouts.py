@@ -72,7 +72,10 @@ def test_a_whole_story_of_rollouts_verifies_without_a_database(known: Known) -> 
     report = checked(known.export, known.pinned)
     assert problems(report) == []
     assert report.passed
-    assert report.steps[14].detail == "promotions earned their traffic (2): each verdict follows once more from its counts (looks: 4)"
+    assert report.steps[14].detail == (
+        "promotions earned their traffic (1); promotions got their traffic by order alone (1); "
+        "each verdict follows once more from its counts (looks: 6); steps: 4, of which 2 by a person: olga"
+    )
     actions = [row["action"] for _, row in _rows(known.export, "rollout_orders")]
     assert actions[:4] == ["pause", "resume", "advance", "advance"]
 

@@ -31,6 +31,7 @@ NAMES = {
     "ai_infra_manifest_sign_latency_seconds",
     "ai_infra_promotions",
     "ai_infra_canary_rollbacks",
+    "ai_infra_rollout_oldest_look_seconds",
     "ai_infra_drift_suggestions",
     "ai_infra_http_request_duration_seconds",
     "ai_infra_audit_outbox_waiting",

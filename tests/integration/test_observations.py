@@ -77,7 +77,7 @@ def heard(readings: Mapping[str, Reading]) -> dict[str, Heard]:
 def test_nothing_posted_is_no_data(settings: Settings, rollout: Rollout) -> None:
     readings = read(settings, rollout)
     assert set(heard(readings).values()) == {Heard.NO_DATA}
-    assert readings["errors"].reason == "no observations were posted yet"
+    assert readings["errors"].reason == "no observations of this step were posted yet"
 
 
 def test_batches_of_all_processes_add_up(settings: Settings, rollout: Rollout) -> None:
@@ -205,6 +205,15 @@ def test_a_user_is_one_unit_and_stays_bad(settings: Settings, of_users: Rollout)
         "latency": (Counts(units=2, bad=1), Counts(units=1, bad=0)),
         "quality": (Counts(units=1, bad=0), Counts(units=1, bad=1)),
     }
+
+
+def test_a_user_counts_by_the_first_label(settings: Settings, of_users: Rollout) -> None:
+    take(settings, of_users, batch(users=(user(1, "champion", labelled=True), user(2, "challenger", labelled=True, wrong=True))))
+    take(settings, of_users, batch(users=(user(1, "champion", labelled=True, wrong=True), user(2, "challenger"))))
+    take(settings, of_users, batch(users=(user(2, "challenger", labelled=True), user(3, "challenger"))))
+    take(settings, of_users, batch(users=(user(3, "challenger", labelled=True, wrong=True),)))
+    reading = read(settings, of_users)["quality"]
+    assert (reading.champion, reading.challenger) == (Counts(units=1, bad=0), Counts(units=2, bad=2))
 
 
 def test_a_user_stays_with_the_arm_they_were_first_seen_in(settings: Settings, of_users: Rollout) -> None:

@@ -1,12 +1,13 @@
 """`POST /ai-infra/rollouts/{id}/observations`, as serving processes post to it through the client."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from aiinfra_core import database
 from aiinfra_core.client import Client
@@ -17,6 +18,7 @@ from aiinfra_core.rollout_tables import rollout_batches
 from aiinfra_core.settings import Settings
 from aiinfra_core.wire.observations import MOST_OBSERVED, AskedObservations, ObservedCounts, ObservedUser
 from tests.simulators.http_story import open_to_debug
+from tests.simulators.oidc import AUDIENCE, issuing
 from tests.simulators.open_rollouts import ERRORS, begun
 from tests.simulators.service import AS_DEBUG, serving
 
@@ -51,6 +53,26 @@ def test_a_batch_is_counted_once_and_whoever_sent_it_is_kept(settings: Settings,
         reading = observations.read(connection, rollout, ERRORS, datetime.now(UTC))
         assert connection.execute(select(rollout_batches.c.reporter)).scalars().all() == ["debug/server-1"]
     assert (reading.champion, reading.challenger) == (Counts(units=90, bad=9), Counts(units=10, bad=0))
+
+
+def test_whoever_reports_elsewhere_reports_nothing_here(settings: Settings, rollout: Rollout) -> None:
+    roles = ("reporter:staging", "promoter:prod", "reporter:prod", "reporter:*")
+    given = json.dumps({f"group:{role}": [role] for role in roles})
+    with issuing() as issuer:
+        known = {"oidc_issuer": issuer.url, "oidc_audience": (AUDIENCE,), "roles": given, "public_reads": False}
+        with serving(settings.model_copy(update=known)) as url:
+            answers = {
+                role: httpx.post(
+                    f"{url}/ai-infra/rollouts/{rollout.id}/observations",
+                    content=ASKED.model_copy(update={"batch": uuid4()}).model_dump_json(by_alias=True),
+                    headers={"Authorization": f"Bearer {issuer.token(groups=[role])}", "Content-Type": "application/json"},
+                )
+                for role in roles
+            }
+    assert {role: answer.status_code for role, answer in answers.items()} == dict(zip(roles, (403, 403, 200, 200), strict=True))
+    assert "has no role reporter:prod; ask an administrator for it" in answers["reporter:staging"].text
+    with database.autocommit(settings) as connection:
+        assert connection.execute(select(func.count()).select_from(rollout_batches)).scalar_one() == 2
 
 
 def test_what_cannot_be_counted_is_refused_with_the_way_out(rollout: Rollout, client: Client, url: str) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from aiinfra_core import database, rolling_out, verifying
 from aiinfra_core.domain.rollout import Action, Rollout, RolloutOrder, RolloutStatus, Verdict
-from aiinfra_core.errors import BadInput, Conflict, RequestIdReused
+from aiinfra_core.errors import BadInput, Conflict, Outdated, RequestIdReused
 from aiinfra_core.evidence import dsse, statement
 from aiinfra_core.evidence.rollout_predicates import RolloutOrder as Statement
 from aiinfra_core.registry import artifacts, attestations, rollouts
@@ -29,8 +29,10 @@ def _waiting(settings: Settings) -> int:
         return int(tx.execute(_WAITING).scalar_one())
 
 
-def _ordered(settings: Settings, rollout: Rollout, action: Action, request_id: str | None = None, reason: str = "we see") -> Rollout:
-    return rolling_out.order(settings, rollout.id, action, reason=reason, ordered_by="olga", request_id=request_id)
+def _ordered(
+    settings: Settings, rollout: Rollout, action: Action, request_id: str | None = None, reason: str = "we see", step: int | None = None
+) -> Rollout:
+    return rolling_out.order(settings, rollout.id, action, reason=reason, ordered_by="olga", request_id=request_id, step=step)
 
 
 def _orders(settings: Settings, rollout: Rollout) -> list[RolloutOrder]:
@@ -74,18 +76,19 @@ def test_an_order_is_signed_with_who_ordered_what(settings: Settings) -> None:
         envelope = attestations.envelope(connection, order.attestation)
     said = statement.parse(dsse.parse(envelope).payload).predicate
     assert isinstance(said, Statement)
-    assert (said.rollout_id, said.action, said.ordered_by) == (str(rollout.id), "pause", "olga")
+    assert (said.rollout_id, said.action, said.step, said.ordered_by) == (str(rollout.id), "pause", 0, "olga")
     assert said.manifest == promotion_of(settings, rollout).manifest
     assert (order.reason, order.ordered_by) == ("the dashboard is red", "olga")
 
 
 def test_advancing_by_hand_skips_the_evidence_and_ends_with_all_traffic(settings: Settings) -> None:
     rollout = begun(settings)
-    assert _ordered(settings, rollout, Action.ADVANCE).weight == 5000
-    done = _ordered(settings, rollout, Action.ADVANCE)
+    assert _ordered(settings, rollout, Action.ADVANCE, step=0).weight == 5000
+    done = _ordered(settings, rollout, Action.ADVANCE, step=1)
     assert (done.status, done.weight, promotion_of(settings, rollout).status) == ("completed", 10_000, "applied")
     assert pointer_of(settings, rollout).promotion_id == rollout.promotion_id
-    assert looks_at(settings, rollout) == []
+    assert [look.verdict for look in looks_at(settings, rollout)] == [Verdict.HOLD, Verdict.HOLD]
+    assert [order.step for order in _orders(settings, rollout)] == [0, 1]
     _check_history(settings)
 
 
@@ -95,7 +98,7 @@ def test_advancing_by_hand_does_not_skip_the_verification_of_the_bytes(settings:
         artifact = artifacts.find(connection, str(promotion_of(settings, rollout).artifact_id))
     Path(unquote(urlsplit(artifact.artifact_uri).path)).write_text("something else")
     with pytest.raises(BadInput, match="digest"):
-        _ordered(settings, rollout, Action.ADVANCE)
+        _ordered(settings, rollout, Action.ADVANCE, step=0)
     assert (now(settings, rollout).status, _orders(settings, rollout)) == (RolloutStatus.RUNNING, [])
     assert pointer_of(settings, rollout).promotion_id == rollout.champion
 
@@ -111,7 +114,7 @@ def test_a_person_returns_all_traffic_to_the_champion(settings: Settings, action
     assert (pointer_of(settings, rollout).promotion_id, pointer_of(settings, rollout).rollout_id) == (rollout.champion, None)
     assert _ordered(settings, rollout, action) == ended
     with pytest.raises(Conflict, match="is over"):
-        _ordered(settings, rollout, Action.ADVANCE)
+        _ordered(settings, rollout, Action.ADVANCE, step=0)
     assert len(_orders(settings, rollout)) == 1
     _check_history(settings)
 
@@ -119,7 +122,7 @@ def test_a_person_returns_all_traffic_to_the_champion(settings: Settings, action
 def test_the_same_request_is_done_once_and_stands_for_nothing_else(settings: Settings) -> None:
     rollout = begun(settings)
     for _ in range(3):
-        assert _ordered(settings, rollout, Action.ADVANCE, "one").step == 1
+        assert _ordered(settings, rollout, Action.ADVANCE, "one", step=0).step == 1
     _ordered(settings, rollout, Action.PAUSE, "two")
     assert [order.request_id for order in _orders(settings, rollout)] == ["one", "two"]
     with pytest.raises(RequestIdReused):
@@ -172,8 +175,8 @@ def test_of_several_that_want_to_end_the_same_step_one_does(settings: Settings) 
 
     def advance() -> None:
         try:
-            _ordered(settings, rollout, Action.ADVANCE)
-        except Conflict as error:
+            _ordered(settings, rollout, Action.ADVANCE, step=0)
+        except Outdated as error:
             errors.append(str(error))
 
     threads = [threading.Thread(target=advance) for _ in range(3)]
@@ -186,12 +189,12 @@ def test_of_several_that_want_to_end_the_same_step_one_does(settings: Settings) 
     for thread in threads:
         thread.join()
     assert (now(settings, rollout).step, len(_orders(settings, rollout))) == (1, 1)
-    assert [f"Rollout {rollout.id} came to step 2 by itself meanwhile; look at it and order again."] * 2 == errors
+    assert [f"Rollout {rollout.id} is at step 2 (5 %), not at step 1; look at it and order again."] * 2 == errors
 
 
 def test_one_request_sent_many_times_at_once_is_one_order(settings: Settings) -> None:
     rollout = begun(settings)
-    assert _at_once(*(lambda: _ordered(settings, rollout, Action.ADVANCE, "same") for _ in range(5))) == []
+    assert _at_once(*(lambda: _ordered(settings, rollout, Action.ADVANCE, "same", step=0) for _ in range(5))) == []
     assert (now(settings, rollout).step, len(_orders(settings, rollout))) == (1, 1)
 
 

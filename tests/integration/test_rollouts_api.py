@@ -15,6 +15,7 @@ from aiinfra_core.client import Client
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest
 from aiinfra_core.domain.rollout import Arm, Rollout
 from aiinfra_core.domain.rollout_spec import RolloutSpec
+from aiinfra_core.errors import BadInput, Outdated
 from aiinfra_core.registry import observations, rollouts
 from aiinfra_core.settings import Settings
 from aiinfra_core.wire.observations import AskedObservations, ObservedCounts
@@ -106,18 +107,33 @@ def test_looks_are_read_in_order_page_by_page_and_an_overview_has_the_first_and_
 def test_orders_are_carried_out_once_under_one_key_and_not_after_the_end(settings: Settings, client: Client) -> None:
     rollout = rolled_out(settings)
     for _ in range(2):
-        assert client.order_rollout(rollout.id, "advance", reason="seen in the shadow", request_id="go-on").step == 1
-    assert len(client.rollout(rollout.id).orders) == 1
+        assert client.order_rollout(rollout.id, "advance", step=0, reason="seen in the shadow", request_id="go-on").step == 1
+    assert [(one.action, one.step) for one in client.rollout(rollout.id).orders] == [("advance", 0)]
     assert client.order_rollout(rollout.id, "abort", reason="customers complain").status == "aborted"
     assert list(client.rollouts(only_open=True)) == [] and len(list(client.rollouts())) == 1
     answers = {}
-    for name, body in (("pause", {"reason": "late"}), ("abort", {}), ("advance", {"reason": ""}), ("explode", {"reason": "x"})):
+    for name, body in (("pause", {"reason": "late"}), ("abort", {}), ("advance", {"reason": "", "step": 1}), ("explode", {"reason": "x"})):
         address = f"{client._connection.url}/ai-infra/rollouts/{rollout.id}/{name}"
         answers[name] = httpx.post(address, headers=AS_DEBUG, json=body).status_code
     assert answers == {"pause": 409, "abort": 400, "advance": 400, "explode": 404}
     unknown = f"{client._connection.url}/ai-infra/rollouts/{uuid4()}/pause"
     assert httpx.post(unknown, headers=AS_DEBUG, json={"reason": "x"}).status_code == 404
     assert verifying.verify_history(settings).findings == []
+
+
+def test_to_advance_names_the_step_that_was_seen(settings: Settings, client: Client) -> None:
+    rollout = rolled_out(settings)
+    address = f"{client._connection.url}/ai-infra/rollouts/{rollout.id}/advance"
+    for body, status in (({}, 400), ({"step": "0"}, 400), ({"step": -1}, 400), ({"step": 1}, 412), ({"step": 0}, 200), ({"step": 0}, 412)):
+        answer = httpx.post(address, headers=AS_DEBUG, json={"reason": "seen in the shadow"} | body)
+        assert answer.status_code == status, (body, answer.text)
+    with pytest.raises(BadInput, match="step"):
+        client.order_rollout(rollout.id, "advance", reason="why not")
+    with pytest.raises(BadInput, match="step"):
+        client.order_rollout(rollout.id, "pause", step=1, reason="why not")
+    with pytest.raises(Outdated, match=r"is at step 2 \(50 %\), not at step 1"):
+        client.order_rollout(rollout.id, "advance", step=0, reason="why not")
+    assert client.rollout(rollout.id).rollout.step == 1
 
 
 def test_whoever_promotes_elsewhere_orders_nothing_here_and_a_viewer_reads(settings: Settings) -> None:
@@ -170,7 +186,12 @@ def test_the_command_line_shows_and_steers_a_rollout_here(installation: Settings
     assert "<svg" in (tmp_path / "page.html").read_text()
     assert "is paused" in run("rollout pause rainfall@prod --reason 'a game' --ordered-by ada").out
     assert "advances again" in run("rollout resume rainfall@prod --reason over").out
-    assert run("rollout advance rainfall@prod --reason fine --json").json["weight"] == 5000
+    advanced = run("rollout advance rainfall@prod --reason fine")
+    assert "advanced without waiting for evidence, from 5 % to 50 %." in advanced.out, advanced
+    again = run("rollout advance rainfall@prod --reason fine --step 1")
+    assert (again.code, "is at step 2 (50 %), not at step 1; look at it and order again" in again.error) == (2, True)
+    assert "With --request-id say --step too" in run("rollout advance rainfall@prod --reason fine --request-id once").error
+    assert "--step counts from 1" in run("rollout advance rainfall@prod --reason fine --step 0").error
     assert "all traffic is back" in run("rollout abort rainfall@prod --reason complaints").out
     assert [one["action"] for one in run("rollout show rainfall@prod --json").json["orders"]] == ["pause", "resume", "advance", "abort"]
     late = run("rollout pause rainfall@prod --reason late")
@@ -198,6 +219,9 @@ def test_the_command_line_does_the_same_at_a_service(installation: Settings, run
     monkeypatch.setenv("AI_INFRA_DEBUG_TOKEN", AS_DEBUG["X-Debug-Token"])
     with serving(open_to_debug(installation)) as url:
         assert run(f"rollout list --server {url} --json").json[0]["id"] == str(rollout.id)
+        for _ in range(2):
+            done = run(f"rollout advance rainfall@prod --reason fine --step 1 --request-id once --server {url} --json")
+            assert done.json["weight"] == 5000
         assert "is paused" in run(f"rollout pause rainfall@prod --reason 'a game' --server {url}").out
         assert json.loads(run(f"rollout show rainfall@prod --server {url} --json").out)["rollout"]["status"] == "paused"
         assert run(f"rollout abort rainfall@prod --reason x --ordered-by ada --server {url}").code == 2

@@ -60,7 +60,9 @@ class Story:
         return rollout.id
 
     def orders(self, rollout_id: UUID, action: Action) -> None:
-        rolling_out.order(self.settings, rollout_id, action, reason="to see what becomes of traffic", ordered_by="olga")
+        with database.autocommit(self.settings) as connection:
+            step = rollouts.get(connection, rollout_id).step
+        rolling_out.order(self.settings, rollout_id, action, reason="to see what becomes of traffic", ordered_by="olga", step=step)
 
     def said(self, at: datetime | None = None) -> Routing:
         """Return what the routing says, checked as a reader does."""

@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import pytest
 from aiinfra_core.domain.rollout import Arm
 from aiinfra_core.domain.rollout_spec import Unit
 from aiinfra_core.errors import Unavailable
-from aiinfra_core.serving import Chosen, Serving, outcomes
+from aiinfra_core.serving import Chosen, Serving, outbox, outcomes
 from tests.simulators.routings import ENVIRONMENT, MINUTES, MODEL, routed
-from tests.simulators.serving_place import UNITS, Place, arms, everybody, place_in
+from tests.simulators.serving_place import UNITS, Place, arms, everybody, place_in, until
 
 CHAMPION, CHALLENGER = Arm.CHAMPION, Arm.CHALLENGER
 
@@ -123,8 +122,8 @@ for unit in UNITS:
     serving.report(serving.choose(unit))
 serving._outcomes.seal()
 if moment == "answered":
-    serving._outcomes._forget = lambda batch: os.kill(os.getpid(), signal.SIGKILL)
-    serving._outcomes.send(client.observe)
+    serving._outcomes.outbox._forget = lambda batch: os.kill(os.getpid(), signal.SIGKILL)
+    serving._outcomes.outbox.send(client.observe)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -148,10 +147,11 @@ def test_users_are_reported_by_a_digest_each_once_however_often_they_came(place:
         for turn in range(3):
             for unit in UNITS[:10]:
                 serving.report(serving.choose(unit), failed=turn == 1 and unit == "user-3", seconds=0.001 * (turn + 1))
-        serving.label(serving.choose("user-4"), wrong=True)
+        for unit, wrong in (("user-4", True), ("user-4", False), ("user-5", False), ("user-5", True)):
+            serving.label(serving.peek(unit), wrong=wrong)
         serving.report_outcomes()
         expected = {unit: arm.value for unit, arm in arms(serving).items() if unit in UNITS[:10]}
-        digests = {serving.choose(unit).unit: unit for unit in UNITS[:10]}
+        digests = {serving.peek(unit).unit: unit for unit in UNITS[:10]}
     (body,) = place.service.taken.values()
     assert {digests[one["user"]]: one["arm"] for one in body["users"]} == expected
     assert [digests[one["user"]] for one in body["users"] if one["failed"]] == ["user-3"]
@@ -182,7 +182,7 @@ def test_a_block_that_raises_is_a_request_that_failed(place: Place) -> None:
 
 
 def test_what_waits_is_bounded_and_the_oldest_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outcomes, "MOST_WAITING", 3)
+    monkeypatch.setattr(outbox, "MOST_WAITING", 3)
     place.shares()
     with place.serving() as serving:
         place.service.down = True
@@ -209,7 +209,7 @@ def test_where_nobody_asks_it_says_now_and_then_that_it_is_there(place: Place, m
 
 def test_it_asks_by_itself_and_follows_what_the_service_says(place: Place) -> None:
     with place.serving(poll_seconds=0.02) as serving:
-        assert serving.choose("user-1").arm is CHAMPION
+        assert serving.peek("user-1").arm is CHAMPION
         place.shares(weight=9999)
         assert followed(serving, CHALLENGER)
         asked = place.service.asked
@@ -219,11 +219,4 @@ def test_it_asks_by_itself_and_follows_what_the_service_says(place: Place) -> No
 
 
 def followed(serving: Serving, arm: Arm) -> bool:
-    return until(lambda: serving.choose("user-1").arm is arm)
-
-
-def until(is_so: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + 10
-    while not is_so() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return is_so()
+    return until(lambda: serving.peek("user-1").arm is arm)

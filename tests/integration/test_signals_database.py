@@ -53,6 +53,13 @@ def test_counts_are_those_since_the_step_began(url: str) -> None:
     assert (reading.champion, reading.challenger) == (Counts(units=549, bad=6), Counts(units=62, bad=6))
 
 
+def test_answers_can_be_counted_once_they_have_an_age(url: str) -> None:
+    aged = COUNTED.replace("AND {until}", "AND {until} - interval '4 minutes'").replace(", max(served_at) AS newest", "")
+    now, then = ask(url, signal(aged), 10), ask(url, signal(COUNTED), 6)
+    assert (now.heard, now.champion, now.challenger) == (Heard.OK, then.champion, then.challenger)
+    assert ask(url, signal(aged), 3).heard is Heard.NO_DATA
+
+
 def test_rows_that_stopped_coming_are_late(url: str) -> None:
     assert ask(url, signal(COUNTED), 31).heard is Heard.OK
     late = ask(url, signal(COUNTED), 40)
@@ -77,7 +84,7 @@ UNUSABLE: dict[str, tuple[str, Heard, str]] = {
     "text": (ARMS.format("9, '1'", "9, '1'"), Heard.MALFORMED, "str for a count"),
     "more bad than there are": (ARMS.format("9, 1", "9, 10"), Heard.MALFORMED, "10 of 9"),
     "too many to be told": (ARMS.format("9, 1", "9007199254740993, 1"), Heard.MALFORMED, "more units"),
-    "another arm": ("SELECT 'both' AS arm, 1 AS units, 0 AS bad", Heard.MALFORMED, "arm 'both'"),
+    "another arm": ("SELECT 'both' AS arm, 1 AS units, 0 AS bad", Heard.MALFORMED, "answered another arm"),
     "an arm twice": ("SELECT 'champion' AS arm, 1 AS units, 0 AS bad FROM generate_series(1, 2)", Heard.MALFORMED, "several rows"),
     "very many rows": (
         "SELECT 'champion' AS arm, generate_series(1, 1000000000) AS units, 0 AS bad",
@@ -85,24 +92,39 @@ UNUSABLE: dict[str, tuple[str, Heard, str]] = {
         "several rows",
     ),
     "no such column": ("SELECT 'champion' AS arm, 1 AS units", Heard.MALFORMED, "answers no bad"),
-    "no such table": ("SELECT arm, units, bad FROM nowhere", Heard.MALFORMED, "nowhere"),
+    "no such table": ("SELECT arm, units, bad FROM nowhere", Heard.MALFORMED, "SQLSTATE 42P01 (undefined table)"),
     "newest that is no time": (ARMS.format("9, 1", "9, 1") + " CROSS JOIN (SELECT 1 AS newest) AS n", Heard.MALFORMED, "no timestamp"),
+    "newest that is yet to come": (
+        ARMS.format("9, 1", "9, 1") + " CROSS JOIN (SELECT timestamptz '9000-01-01' AS newest) AS n",
+        Heard.MALFORMED,
+        "yet to come",
+    ),
+    "newest beyond all times": (
+        ARMS.format("9, 1", "9, 1") + " CROSS JOIN (SELECT timestamptz 'infinity' AS newest) AS n",
+        Heard.MALFORMED,
+        "data error",
+    ),
+    "more than a double holds": (ARMS.format("9, 1", "9, 10::numeric ^ 400"), Heard.NOT_A_NUMBER, "for a count"),
     "another placeholder": ("SELECT {secret}", Heard.MALFORMED, "{secret}"),
-    "a change": ("DELETE FROM answered RETURNING 'champion' AS arm, 1 AS units, 0 AS bad", Heard.MALFORMED, "syntax error"),
+    "a change": (
+        "DELETE FROM answered RETURNING 'champion' AS arm, 1 AS units, 0 AS bad",
+        Heard.MALFORMED,
+        "SQLSTATE 42601 (syntax error)",
+    ),
     "a change within": (
         "WITH gone AS (DELETE FROM answered RETURNING 1) SELECT 'champion' AS arm, 1 AS units, 0 AS bad",
         Heard.MALFORMED,
-        "WITH clause containing a data-modifying statement",
+        "SQLSTATE 0A000 (feature not supported)",
     ),
     "a second statement": (
         "SELECT 1) AS one; DELETE FROM answered; SELECT * FROM (SELECT 2",
         Heard.MALFORMED,
-        "cannot insert multiple commands",
+        "SQLSTATE 42601 (syntax error)",
     ),
     "a function that changes": (
         "SELECT 'champion' AS arm, nextval('counted') AS units, 0 AS bad",
         Heard.MALFORMED,
-        "read-only transaction",
+        "SQLSTATE 25006 (read only sql transaction)",
     ),
 }
 
@@ -116,6 +138,20 @@ def test_an_answer_that_is_not_clear_is_not_believed(url: str, statement: str, h
     assert why in (reading.reason or "")
     with psycopg.connect(url) as connection:
         assert connection.execute("SELECT count(*) FROM answered").fetchone() == (2401,)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT note::int AS arm, 1 AS units, 0 AS bad FROM (VALUES ('patient 4711')) AS t (note)",
+        "SELECT 'champion' AS arm, 1 AS units, ('patient 4711' || {model})::date IS NULL AS bad",
+        "SELECT 'patient 4711' AS arm, 1 AS units, 0 AS bad",
+    ],
+)
+def test_what_stands_in_a_row_gets_into_no_reason(url: str, statement: str, caplog: pytest.LogCaptureFixture) -> None:
+    reading = ask(url, signal(statement))
+    assert reading.heard is Heard.MALFORMED
+    assert "patient" not in (reading.reason or "") + caplog.text
 
 
 def test_counts_that_went_down_are_not_believed(url: str) -> None:

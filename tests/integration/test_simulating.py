@@ -73,7 +73,8 @@ def _seen_of_the_past(settings: Settings) -> list[tuple[dict[str, Any], dict[str
 
 
 _INPUTS = {
-    "provenance", "evaluations", "current", "comparison", "reproduction", "scan", "approvals", "environments", "people"
+    "provenance", "evaluations", "current", "comparison", "reproduction", "scan", "approvals", "environments", "people",
+    "overrides", "tries",
 }  # fmt: skip
 
 

@@ -94,8 +94,8 @@ def sticky(random: Generator, whose: People, *, weight: float, risk: float, shar
         failed = np.where(whose.prone < fails, first, np.inf)
     else:
         failed = first + random.exponential(1 / (whose.visits * whose.prone * fails + 1e-12))
-    seen = [_by_look(first, arm, looks) for arm in (~mine, mine)]
-    new = [np.diff(_by_look(failed, arm, looks), axis=1, prepend=0) for arm in (~mine, mine)]
+    seen = [by_look(first, arm, looks) for arm in (~mine, mine)]
+    new = [np.diff(by_look(failed, arm, looks), axis=1, prepend=0) for arm in (~mine, mine)]
     champion, challenger = (counted - np.cumsum(bad, axis=1) + bad for counted, bad in zip(seen, new, strict=True))
     weights = challenger / np.maximum(champion + challenger, 1)
     return Paths(new[0], new[1], weights, (champion, challenger))
@@ -109,7 +109,7 @@ def counted_by_request(random: Generator, whose: People, *, weight: float, share
     return Paths(champion, challenger, np.full((1, looks), weight))
 
 
-def _by_look(when: Array, arm: Array, looks: int) -> Array:
+def by_look(when: Array, arm: Array, looks: int) -> Array:
     """Return how many users of an arm there were by each look."""
     rows = np.broadcast_to(np.arange(len(when))[:, None], when.shape)
     counted = arm & (when < looks)

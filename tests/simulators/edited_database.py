@@ -14,7 +14,7 @@ from aiinfra_core.domain.promotion import PromotionRequest
 from aiinfra_core.domain.training import TrainingSpec
 from aiinfra_core.keys import audit_signer
 from aiinfra_core.log_tables import audit_checkpoints, audit_dead_letters, audit_deliveries, audit_events, audit_outbox, audit_tiles
-from aiinfra_core.rollout_tables import rollout_batches, rollout_counts, rollout_units
+from aiinfra_core.rollout_tables import rollout_batches, rollout_counts, rollout_reporters, rollout_units
 from aiinfra_core.settings import Settings
 from aiinfra_core.signing import local
 from aiinfra_core.tables import STATE_TABLES, request_ids
@@ -34,6 +34,7 @@ OPERATIONAL = (
     search_terms,
     search_metrics,
     rollout_batches,
+    rollout_reporters,
     rollout_counts,
     rollout_units,
 )

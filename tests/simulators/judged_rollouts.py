@@ -122,7 +122,7 @@ def _after(rollout: Rollout, look: Look, counted: dict[tuple[str, str], Counts])
 
 
 def _order(rollout: Rollout, action: Action, at: datetime) -> RolloutOrder:
-    about = {"rollout_id": rollout.id, "action": action, "reason": "to look at it", "ordered_by": "ops"}
+    about = {"rollout_id": rollout.id, "action": action, "step": rollout.step, "reason": "to look at it", "ordered_by": "ops"}
     return RolloutOrder(id=UUID(int=at.minute), **about, request_id=f"order-{at.minute}", attestation="b" * 64, created_at=at)
 
 

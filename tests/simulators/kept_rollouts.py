@@ -1,6 +1,7 @@
 """Rollouts of each kind on a platform that has two versions of `rainfall`, one of them current in staging: driven, judged and ordered."""
 
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from aiinfra_core import database, promoting, rolling_back, rolling_out
@@ -42,9 +43,9 @@ def completed(settings: Settings, artifact: str, environment: str) -> Rollout:
     return _ended(settings, rollout, RolloutStatus.COMPLETED)
 
 
-def sent_back(settings: Settings, artifact: str, environment: str) -> Rollout:
+def sent_back(settings: Settings, artifact: str, environment: str, request_id: str | None = None) -> Rollout:
     """Have evidence send a challenger back."""
-    rollout = begun(settings, artifact, environment)
+    rollout = begun(settings, artifact, environment, request_id=request_id)
     observe(settings, rollout, champion=0.01, challenger=0.1)
     assert look(settings, rollout).verdict is Verdict.ROLLBACK
     return _ended(settings, rollout, RolloutStatus.ROLLED_BACK)
@@ -66,10 +67,10 @@ def go_back(settings: Settings, environment: str, model: str = "rainfall") -> Pr
     return promotion
 
 
-def begun(settings: Settings, artifact: str, environment: str, spec: RolloutSpec = SPEC, overrides: UUID | None = None) -> Rollout:
-    """Promote with a rollout, and return it, open."""
+def begun(settings: Settings, artifact: str, environment: str, spec: RolloutSpec = SPEC, **asked: Any) -> Rollout:
+    """Promote with a rollout, and return it, open; other arguments are fields of the request."""
     request = PromotionRequest(
-        artifact=artifact, environment=environment, evaluation={"quality": 0.93}, requested_by="paul", rollout=spec, overrides=overrides
+        artifact=artifact, environment=environment, evaluation={"quality": 0.93}, requested_by="paul", rollout=spec, **asked
     )
     promotion = promoting.promote(settings, request)
     assert promotion.status is PromotionStatus.ROLLING_OUT, promotion.reason
@@ -79,7 +80,7 @@ def begun(settings: Settings, artifact: str, environment: str, spec: RolloutSpec
     return rollout
 
 
-def observe(settings: Settings, rollout: Rollout, *, champion: float, challenger: float) -> None:
+def observe(settings: Settings, rollout: Rollout, *, champion: float, challenger: float, at: datetime | None = None) -> None:
     """Post what was observed of the step a rollout is at: so many requests, split as they should be, of which these shares failed."""
     with database.transaction(settings) as tx:
         now = rollouts.get(tx, rollout.id)
@@ -87,7 +88,7 @@ def observe(settings: Settings, rollout: Rollout, *, champion: float, challenger
         bad = {Arm.CHALLENGER: challenger, Arm.CHAMPION: champion}
         counts = tuple(ObservedCounts(arm=arm, units=many, errors=round(many * bad[arm])) for arm, many in units.items())
         batch = AskedObservations(batch=uuid4(), reporter="server-1", step=now.step, counts=counts)
-        assert observations.take(tx, now, batch, datetime.now(UTC))
+        assert observations.take(tx, now, batch, at or datetime.now(UTC))
 
 
 def look(settings: Settings, rollout: Rollout, at: datetime | None = None) -> Look:
@@ -98,8 +99,10 @@ def look(settings: Settings, rollout: Rollout, at: datetime | None = None) -> Lo
 
 
 def order(settings: Settings, rollout: Rollout, action: Action) -> Rollout:
-    """Order something about a rollout."""
-    return rolling_out.order(settings, rollout.id, action, reason=f"to {action} it", ordered_by="olga")
+    """Order something about a rollout, at the step it is at."""
+    with database.autocommit(settings) as connection:
+        step = rollouts.get(connection, rollout.id).step
+    return rolling_out.order(settings, rollout.id, action, reason=f"to {action} it", ordered_by="olga", step=step)
 
 
 def _ended(settings: Settings, rollout: Rollout, status: RolloutStatus) -> Rollout:

@@ -30,6 +30,7 @@ NOT_REBUILT = {
     "audit_dead_letters",
     "audit_outbox",
     "rollout_batches",
+    "rollout_reporters",
     "rollout_counts",
     "rollout_units",
 }

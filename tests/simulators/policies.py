@@ -21,7 +21,8 @@ rules:
   - id: looks-at-everything
     expression: >-
       artifact.version > 0 || provenance != null || evaluations != null || current != null || comparison != null || reproduction != null
-      || scan != null || approvals != null || environments != null || people != null || requester != "" || environment != "" || now != ""
+      || scan != null || approvals != null || environments != null || people != null || overrides != null
+      || tries > 0 || requester != "" || environment != "" || now != ""
     reason: never
 """
 AT_THE_END = """

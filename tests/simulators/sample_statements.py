@@ -158,6 +158,7 @@ def order(**changes: Any) -> bytes:
         "subject": SUBJECT,
         "manifest": HEX,
         "action": Action.PAUSE,
+        "step": 1,
         "reason": "a load test",
         "ordered_by": "grace",
         "ordered_at": MOMENT,

@@ -1,6 +1,7 @@
 """A place where a model is served: artifacts in a store, a service that says where traffic goes, a clock that goes when it is told to."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,7 @@ def place_in(folder: Path) -> Iterator[Place]:
 
 def arms(serving: Serving) -> dict[str, Arm]:
     """Return which arm answers each unit."""
-    return {unit: serving.choose(unit).arm for unit in UNITS}
+    return {unit: serving.peek(unit).arm for unit in UNITS}
 
 
 def everybody(serving: Serving) -> list[Chosen]:
@@ -82,3 +83,11 @@ def everybody(serving: Serving) -> list[Chosen]:
     for path, arm in {(one.path, one.arm) for one in chosen}:
         assert path.read_text() == {Arm.CHAMPION: "one", Arm.CHALLENGER: "two"}[arm]
     return chosen
+
+
+def until(is_so: Callable[[], bool]) -> bool:
+    """Wait for ten seconds at most until something is so; return whether it is."""
+    deadline = time.monotonic() + 10
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return is_so()

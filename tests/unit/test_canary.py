@@ -200,6 +200,11 @@ def test_counts_that_go_down_are_not_believed(fewer: Reading) -> None:
     assert "counts went down within a step" in look.reason
 
 
+def test_nor_are_they_after_a_look_at_which_nothing_was_heard() -> None:
+    *_, (_, look) = looked(spec_of(), [[heard((54, 5400), (6, 600))], [silent(Heard.LATE)], [heard((54, 5400), (6, 599))]])
+    assert look.readings[0].heard is Heard.DECREASING
+
+
 def test_a_new_step_counts_from_nothing() -> None:
     first = canary.judge(BOTH, at_minute(5), None, both(GOOD))
     second = canary.judge(BOTH, at_minute(6, number=2, step=1), first, both(heard((3, 300), (3, 300))))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aiinfra_core import canary
 from aiinfra_core.domain.rollout import Action, Counts, Heard, Look, Reading, Rollout, RolloutOrder, RolloutStatus, Verdict
 from aiinfra_core.domain.rollout_spec import Unit
+from aiinfra_core.errors import EvidenceBroken
 from tests.simulators.canary_looks import BEGAN, ERRORS, LATENCY, heard, looked, silent, spec_of
 
 SPEC = spec_of(ERRORS, LATENCY, bake_minutes=2)
@@ -113,9 +114,9 @@ def rollout(**changes: Any) -> Rollout:
     return Rollout.model_validate({**own, **ids, **rest, **none, **plain, **changes})
 
 
-def ordered(action: Action, minute: float) -> RolloutOrder:
+def ordered(action: Action, minute: float, step: int = 0) -> RolloutOrder:
     at = BEGAN + timedelta(minutes=minute)
-    said = {"reason": "so", "request_id": f"r{minute}", "ordered_by": "olga", "attestation": "a" * 64}
+    said = {"reason": "so", "request_id": f"r{minute}", "ordered_by": "olga", "attestation": "a" * 64, "step": step}
     return RolloutOrder.model_validate({"id": UUID(int=9), "rollout_id": UUID(int=1), "action": action, "created_at": at, **said})
 
 
@@ -124,11 +125,18 @@ def test_what_each_look_was_told_follows_from_the_looks_before_it() -> None:
 
 
 def test_it_follows_from_what_was_ordered_too() -> None:
-    given = [ordered(Action.RESUME, 2.5), ordered(Action.PAUSE, 1.5), ordered(Action.ADVANCE, 3.5), ordered(Action.ABORT, 4.5)]
+    given = [ordered(Action.RESUME, 2.5), ordered(Action.PAUSE, 1.5), ordered(Action.ADVANCE, 3.5), ordered(Action.ABORT, 4.5, 1)]
     looks = [look for _, look in looked(SPEC, [minute(n) for n in range(1, 5)])]
     told = [seen for seen, _ in canary.story(rollout(), looks, given)]
     assert [(seen.number, seen.step, seen.paused) for seen in told] == [(1, 0, False), (2, 0, True), (3, 0, False), (4, 1, False)]
     assert told[-1].step_started_at == BEGAN + timedelta(minutes=3.5)
+
+
+@pytest.mark.parametrize(("first", "second"), [((1.5, 1), (3.5, 1)), ((1.5, 0), (3.5, 0)), ((1.5, 0), (9.5, 2))])
+def test_an_order_about_another_step_than_it_was_at_is_found(first: tuple[float, int], second: tuple[float, int]) -> None:
+    looks = [look for _, look in looked(SPEC, [minute(n) for n in range(1, 5)])]
+    with pytest.raises(EvidenceBroken, match="an order to advance it is about step"):
+        list(canary.story(rollout(), looks, [ordered(Action.ADVANCE, *first), ordered(Action.ADVANCE, *second)]))
 
 
 def test_the_next_look_is_told_how_its_rollout_stands() -> None:

@@ -144,6 +144,7 @@ def test_roles_are_added_up_over_names_groups_and_anyone() -> None:
         ('{"group:ml": ["Admin"]}', "the role 'Admin'"),
         ('{"group:ml": [1]}', "the role 1"),
         ('{"group:ml": ["promoter"]}', "promoter:ENVIRONMENT"),
+        ('{"group:ml": ["reporter"]}', "reporter:ENVIRONMENT"),
         ('{"group:ml": ["promoter:"]}', "the role 'promoter:'"),
         ('{"group:ml": ["trainer:prod"]}', "the role 'trainer:prod'"),
         ('{"group:ml": ["promoter:qa"]}', "environments are staging, prod"),

@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
+from pydantic.alias_generators import to_camel
 
 from aiinfra_core.domain.promotion import Conditions, Decision, Part, Stage
-from aiinfra_core.domain.rollout_spec import RolloutSpec
+from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec
 from aiinfra_core.errors import BadInput
 from aiinfra_core.policy import local, policy_file, sample
 from aiinfra_core.rules import rollout_views
@@ -96,12 +97,24 @@ def test_what_is_wrong_about_rollbacks_is_named(text: str, problem: str) -> None
         policy(text)
 
 
+def test_nothing_that_a_rollout_may_say_is_kept_from_rules() -> None:
+    seen, sampled = rollout_views.rollout(RolloutSpec(salt="once-more")), sample.inputs()["rollout"]
+    assert seen is not None
+    shown = {to_camel(name) for name in RolloutSpec.model_fields} - {"salt"}
+    assert seen.keys() == shown | {"saltGiven", "digest", "fromOperator"}
+    assert {name for one in seen["signals"] for name in one} == {to_camel(name) for name in SignalSpec.model_fields} - {"query"}
+    assert (sampled.keys(), sampled["signals"][0].keys()) == (seen.keys(), seen["signals"][0].keys())
+    assert (seen["saltGiven"], sampled | {"digest": "", "saltGiven": True, "fromOperator": False}) == (True, seen | {"digest": ""})
+
+
 def test_rules_see_by_what_a_promotion_is_to_earn_its_traffic() -> None:
     spec = RolloutSpec(weights=(2.5, 100), margin=2)
     seen = rollout_views.rollout(spec)
     assert seen is not None
     assert (seen["weights"], seen["unit"], seen["digest"]) == ([2.5, 100.0], "request", spec.digest())
     assert [(one["name"], one["margin"]) for one in seen["signals"]] == [("errors", 2.0), ("latency", 2.0)]
+    assert seen["fromOperator"] is False
+    assert rollout_views.rollout(spec, from_operator=True) == seen | {"fromOperator": True}
     assert rollout_views.rollout(None) is rollout_views.rollout(RolloutSpec(weights=(100,))) is None
     ours = policy("rules:\n  - {id: slowly, expression: 'rollout.weights[0] <= 10', reason: '{rollout.weights}', missing: at once}\n")
     verdicts = [decided(ours, rollout=told) for told in (seen, seen | {"weights": [50, 100]}, None)]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from aiinfra_core import rollout_specs
 from aiinfra_core.domain.rollout_spec import RolloutSpec, SignalSpec, SourceKind, Unit
@@ -59,6 +60,45 @@ def test_what_a_promotion_asks_for_wins_over_the_file(tmp_path: Path) -> None:
     assert rollout_specs.effective(settings, "prod", "rain", RolloutSpec(weights=(100,))) is None
 
 
+REQUIRED = LAYERS.replace("  prod: {weights", "  prod: {required: true, weights", 1)
+
+
+@pytest.mark.parametrize("asked", [RolloutSpec(weights=(100,)), RolloutSpec(weights=(50, 100)), RolloutSpec(weights=(1, 5, 50, 100))])
+def test_where_the_operator_requires_a_rollout_nobody_asks_for_another_or_for_none(tmp_path: Path, asked: RolloutSpec) -> None:
+    settings = _settings(tmp_path, REQUIRED)
+    for model in ("other", "rain"):
+        as_it_says = rollout_specs.effective(settings, "prod", model, None)
+        assert as_it_says == rollout_specs.effective(settings, "prod", model, as_it_says)
+        salted = as_it_says and as_it_says.model_copy(update={"salt": "chosen-by-me"})
+        for other in (asked, salted):
+            with pytest.raises(
+                BadInput, match=rf"environments\.prod\.required, so {model} is rolled out there as it says .* --at-once out"
+            ):
+                rollout_specs.effective(settings, "prod", model, other)
+    staging = rollout_specs.effective(settings, "staging", "rain", asked)
+    assert staging == (None if asked.at_once else asked)
+
+
+def test_a_model_that_the_operator_lets_through_at_once_may_ask_for_more_than_is_required(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, REQUIRED.replace("{bake_minutes: 30}", "{weights: [100]}"))
+    careful = RolloutSpec(weights=(1, 100))
+    assert rollout_specs.effective(settings, "prod", "rain", None) is None
+    assert rollout_specs.effective(settings, "prod", "rain", careful) == careful
+
+
+def test_what_the_operators_file_says_is_known_without_a_request(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, LAYERS)
+    assert rollout_specs.of_operator(settings, "prod", "other") == RolloutSpec(weights=(5, 50, 100), bake_minutes=5)
+    assert rollout_specs.of_operator(settings, "staging", "other") is None
+    assert rollout_specs.of_operator(Settings(_env_file=None, home=tmp_path), "prod", "other") is None
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 0.000_099, 0.0])
+def test_a_latency_that_every_answer_is_above_is_no_threshold(seconds: float) -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to"):
+        SignalSpec(name="latency", kind="latency", alpha=0.003, seconds=seconds)
+
+
 def test_a_signal_has_the_query_its_source_names(tmp_path: Path) -> None:
     settings = _settings(tmp_path, QUERIES, prometheus_url="http://127.0.0.1:9090")
     spec = rollout_specs.effective(settings, "prod", "rain", None)
@@ -86,6 +126,9 @@ def test_a_signal_has_the_query_its_source_names(tmp_path: Path) -> None:
         ("default:\n  signals: [{name: e, kind: errors, alpha: 0.01, source: web}]\n", r"line 1: Signal e has the source web"),
         ("queries:\n  web: {kind: prometeus}\n", r"line 2: queries.web.kind"),
         ("queries:\n  observations: {kind: observations}\n", r"line 2: queries.observations"),
+        ("environments:\n  prod:\n    required: perhaps\n", r"line 3: environments.prod.required"),
+        ("environments:\n  prod: {required: true, weights: [100]}\n", r"line 2: environments.prod.required, and all traffic comes at once"),
+        ("models:\n  rain:\n    required: true\n", r"line 3: models.rain.required"),
         ("- 1\n", r"line 1: it"),
     ],
 )

@@ -43,6 +43,7 @@ def test_an_order_about_a_rollout_is_stated_in_full_with_its_reason_by_digest() 
         "environment": "prod",
         "manifest": HEX,
         "action": "pause",
+        "step": 1,
         "reasonDigest": sha256_hex(b"a load test"),
         "orderedBy": "grace",
         "orderedAt": WRITTEN,

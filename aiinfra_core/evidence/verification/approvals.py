@@ -1,6 +1,7 @@
 """Step 5: as many distinct owners of each role behind a promotion as its manifest, its policy or the trust root asks for.
 
-Whichever of the three asks for more counts. A manifest's own list of approvers proves nothing.
+Whichever of the three asks for more counts. A manifest's own list of approvers proves nothing. What counts, counts when it is used: as the
+promotion is applied, or as its rollout begins where it has to earn its traffic; what expires or is asked for later says nothing about it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,6 @@ from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence import trust
 from aiinfra_core.evidence.confirmation_predicates import Approval, VouchedApproval
 from aiinfra_core.evidence.verification.claims import Claim
-from aiinfra_core.evidence.verification.log import Entry
 from aiinfra_core.evidence.verification.people import people_behind, roles_of
 from aiinfra_core.evidence.verification.policies import document
 from aiinfra_core.evidence.verification.report import Step
@@ -64,11 +64,11 @@ def _fill(place: int, places: Sequence[str], owners: Mapping[str, frozenset[str]
 
 
 def _needed(story: Story, manifest: Manifest) -> dict[str, int]:
-    policy, applied = document(story, manifest), manifest.applied
+    policy, used = document(story, manifest), manifest.used
     return most(
         manifest.said.approvals_required or {},
         policy.asks_for(rollback=manifest.said.replaces is not None).approvals if policy else {},
-        trust.threshold(story.trust, manifest.said.environment, applied.created_at if applied else story.log.created_at),
+        trust.threshold(story.trust, manifest.said.environment, used.created_at if used else story.log.created_at),
     )
 
 
@@ -112,7 +112,7 @@ def _objections(story: Story, manifest: Manifest, claim: Claim, approval: Approv
         yield "is by whoever asked for the promotion"
     if approver in barred:
         yield f"is by the {barred[approver]}, who must not approve"
-    yield from _untimely(story, manifest.applied, claim, approval)
+    yield from _untimely(story, manifest, claim, approval)
 
 
 def _who_asked(manifest: Manifest) -> set[str]:
@@ -121,10 +121,11 @@ def _who_asked(manifest: Manifest) -> set[str]:
     return {same_person_key(name) for name in (manifest.said.requested_by, asked_by) if isinstance(name, str)}
 
 
-def _untimely(story: Story, applied: Entry | None, claim: Claim, approval: Approval) -> Iterator[str]:
-    if applied is None or story.taken_in[claim.digest].seq >= applied.seq:
-        yield "came after the promotion was applied"
-    elif not datetime.fromisoformat(approval.approved_at) <= applied.created_at < datetime.fromisoformat(approval.expires_at):
-        yield "was not valid when the promotion was applied"
-    elif any(story.taken_in[one.digest].seq < applied.seq for one in story.withdrawing(claim.digest)):
-        yield "was withdrawn before the promotion was applied"
+def _untimely(story: Story, manifest: Manifest, claim: Claim, approval: Approval) -> Iterator[str]:
+    used, then = manifest.used, "its rollout began" if manifest.began else "the promotion was applied"
+    if used is None or story.taken_in[claim.digest].seq >= used.seq:
+        yield f"came after {then}"
+    elif not datetime.fromisoformat(approval.approved_at) <= used.created_at < datetime.fromisoformat(approval.expires_at):
+        yield f"was not valid when {then}"
+    elif any(story.taken_in[one.digest].seq < used.seq for one in story.withdrawing(claim.digest)):
+        yield f"was withdrawn before {then}"

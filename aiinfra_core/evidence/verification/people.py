@@ -8,7 +8,7 @@ from aiinfra_core.evidence.verification.story import Manifest, Story
 
 
 def people_behind(story: Story, manifest: Manifest, part: Part) -> frozenset[str]:
-    """Return who had a part in what a manifest promotes; whoever evaluated it before it was applied is an evaluator."""
+    """Return who had a part in what a manifest promotes; whoever evaluated it before it got traffic is an evaluator."""
     match part:
         case Part.REQUESTER:
             return frozenset({manifest.said.requested_by})
@@ -17,7 +17,7 @@ def people_behind(story: Story, manifest: Manifest, part: Part) -> frozenset[str
         case Part.TRAINER:
             asked = [story.taken_in[digest].row("training_jobs").get("requested_by") for digest, _ in _leaned_on(story, manifest, Training)]
             return frozenset(person for person in asked if isinstance(person, str))
-    last = manifest.applied.seq if manifest.applied else story.log.checkpoint.size
+    last = manifest.used.seq if manifest.used else story.log.checkpoint.size
     ids = {said.artifact_id for _, said in _leaned_on(story, manifest, Registration)}
     evaluated = [(claim, said) for claim, said in story.about(manifest.claim.statement.subject, Evaluation) if said.artifact_id in ids]
     return frozenset(said.recorded_by for claim, said in evaluated if story.taken_in[claim.digest].seq < last)

@@ -166,8 +166,8 @@ def _asked(story: Story, manifest: Manifest, stage: Stage) -> tuple[Entry, dict[
             if not isinstance(inputs, dict):
                 raise EvidenceBroken("policy", f"what the rules saw in {entry.place} is missing.")
             signed = story.taken_in[manifest.claim.digest].seq
-            if manifest.applied is None or not (signed if stage is Stage.APPLY else 0) < entry.seq < manifest.applied.seq:
-                raise EvidenceBroken("policy", f"{entry.place} came before its manifest was signed, or after it was applied.")
+            if manifest.used is None or not (signed if stage is Stage.APPLY else 0) < entry.seq < manifest.used.seq:
+                raise EvidenceBroken("policy", f"{entry.place} came before its manifest was signed, or after it got traffic.")
             return entry, inputs
     raise EvidenceBroken("policy", f"no entry here holds what its rules saw when it was judged ({stage}).")
 

@@ -1,6 +1,7 @@
 """Step 7: what a policy's rules saw, as the log recorded it, against everything else that is proven here.
 
-What an export cannot show (`environments` beside its own, `drift`) stands as the log recorded it when the rules were judged.
+What an export cannot show (`environments` beside its own, `drift`) stands as the log recorded it when the rules were judged. What they saw
+of rollouts is compared in `recorded_rollouts`.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -12,12 +13,12 @@ from aiinfra_core.checksums import sha256_hex
 from aiinfra_core.domain.artifact import EvaluationKind
 from aiinfra_core.domain.evaluation import source_of
 from aiinfra_core.domain.promotion import Part
-from aiinfra_core.domain.rollout_spec import RolloutSpec
 from aiinfra_core.errors import EvidenceBroken
 from aiinfra_core.evidence.confirmation_predicates import Reproduction, Scan, VouchedApproval
 from aiinfra_core.evidence.kept_rows import text_digest
 from aiinfra_core.evidence.predicates import Evaluation, Training
 from aiinfra_core.evidence.statement import Subject
+from aiinfra_core.evidence.verification import recorded_rollouts
 from aiinfra_core.evidence.verification.claims import Claim
 from aiinfra_core.evidence.verification.log import Entry
 from aiinfra_core.evidence.verification.people import people_behind, roles_of
@@ -55,7 +56,9 @@ def check(story: Story, manifest: Manifest, registered: Mapping[str, Registered]
         "scan": it.is_scan,
         "approvals": lambda said: all(map(it.has_approval, said)),
         "people": it.are_people,
-        "rollout": it.is_rollout,
+        "rollout": lambda said: recorded_rollouts.is_rollout(story, manifest, said),
+        "overrides": lambda said: recorded_rollouts.is_overridden(story, manifest, said),
+        "tries": lambda said: recorded_rollouts.are_tries(story, manifest, registered, entry, said),
         "rollback": it.is_rollback,
     }
     inputs = {"rollout": None, "rollback": None} | dict(inputs)  # recorded before there were any: it must have been neither
@@ -154,14 +157,6 @@ class _Proven:
 
     def _formats(self, claim: Claim) -> list[str]:
         return sorted({finding["format"] for finding in self._row_of(claim, "artifact_scans", "findings")})
-
-    def is_rollout(self, said: Inputs | None) -> bool:
-        text = self.story.value(self._promotion_row().get("rollout"))
-        try:
-            spec = RolloutSpec(**canonical_json.loads(text)) if text else None
-        except (TypeError, ValueError):
-            return False
-        return (spec.digest() if spec else None) == self.manifest.said.rollout_digest and rollout_views.rollout(spec) == said
 
     def is_rollback(self, said: Inputs | None) -> bool:
         before, replaces = self._before(), self.manifest.said.replaces

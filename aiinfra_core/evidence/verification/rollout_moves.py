@@ -6,12 +6,16 @@ from typing import Any
 
 from aiinfra_core import canonical_json
 from aiinfra_core.canary import Seen, was_heard
+from aiinfra_core.domain.actor import same_person_key
 from aiinfra_core.domain.rollout import Look, Verdict
 from aiinfra_core.domain.rollout_spec import WHOLE, RolloutSpec
 from aiinfra_core.errors import EvidenceBroken
+from aiinfra_core.evidence import trust
 from aiinfra_core.evidence.kept_rows import differences
 from aiinfra_core.evidence.rollout_predicates import RolloutOrder
+from aiinfra_core.evidence.verification.latencies import Frozen, frozen_after
 from aiinfra_core.evidence.verification.log import Entry, Row
+from aiinfra_core.evidence.verification.policies import document
 from aiinfra_core.evidence.verification.records import agree, same_subject
 from aiinfra_core.evidence.verification.story import Manifest, Story
 
@@ -21,13 +25,18 @@ _MOVING = ("status", "step", "weight", "looks", "step_started_at", "ended_at")
 
 @dataclass
 class Rolled:
-    """A rollout as far as it was followed: its row by now, and its looks with what each was told."""
+    """A rollout as far as it was followed: its row by now, its looks with what each was told, and for each step who ended it.
+
+    That is the person who ordered it, None where evidence did; `frozen` holds, by signal, the seconds above which a latency is bad.
+    """
 
     story: Story
     manifest: Manifest
     spec: RolloutSpec
     row: Row
     looks: list[tuple[Seen, Look]] = field(default_factory=list)
+    advanced_by: list[str | None] = field(default_factory=list)
+    frozen: Frozen = field(default_factory=dict)
 
 
 def follow(rolled: Rolled, entry: Entry) -> None:
@@ -45,6 +54,9 @@ def follow(rolled: Rolled, entry: Entry) -> None:
         raise EvidenceBroken("rollout", f"{entry.place} holds neither a look nor an order, or both.")
     event_type, changes = _by_look(rolled, entry, look) if look else _by_order(rolled, entry, order)
     agree(entry.place, after, {name: before.get(name) for name in _MOVING} | changes)
+    frozen = rolled.story.value(after.get("frozen"))
+    if (canonical_json.loads(frozen, what="What is frozen") if frozen else {}) != rolled.frozen:
+        raise EvidenceBroken("rollout", f"frozen in {entry.place} is not what the looks measured.")
     if entry.event_type != event_type:
         raise EvidenceBroken("rollout", f"{entry.place} is a {entry.event_type[:40]} where a {event_type} follows.")
     rolled.row = after
@@ -65,9 +77,11 @@ def _by_look(rolled: Rolled, entry: Entry, row: Row) -> tuple[str, dict[str, Any
         paused=before["status"] == "paused",
     )
     rolled.looks.append((seen, look))
+    rolled.frozen = frozen_after(rolled.spec, rolled.frozen, look)
     changes: dict[str, Any] = {"looks": look.number}
     match look.verdict:
         case Verdict.ADVANCE:
+            rolled.advanced_by.append(None)
             event_type, more = _next_step(rolled, entry)
             return event_type, changes | more
         case Verdict.HOLD:
@@ -86,6 +100,8 @@ def _by_order(rolled: Rolled, entry: Entry, row: Row) -> tuple[str, dict[str, An
     manifest = rolled.manifest
     if place != (rolled.row["id"], manifest.model, manifest.said.environment, manifest.claim.digest):
         raise EvidenceBroken("rollout", f"what was ordered in {entry.place} is about another rollout.")
+    if said.step != rolled.row["step"]:
+        raise EvidenceBroken("rollout", f"what was ordered in {entry.place} is about step {said.step + 1}, and it was at another.")
     same_subject(claim, manifest.claim.statement.subject)
     match said.action:
         case "pause":
@@ -93,8 +109,25 @@ def _by_order(rolled: Rolled, entry: Entry, row: Row) -> tuple[str, dict[str, An
         case "resume":
             return "rollout.resumed", {"status": "running"}
         case "advance":
+            _check_apart(rolled, entry, said.ordered_by)
+            rolled.advanced_by.append(said.ordered_by)
             return _next_step(rolled, entry)
     raise EvidenceBroken("rollout", f"{entry.place} ends what was applied later.")
+
+
+def _check_apart(rolled: Rolled, entry: Entry, ordered_by: str) -> None:
+    """Check that where people had to agree, it is not whoever asked for the promotion who skips its evidence."""
+    story, manifest, applied = rolled.story, rolled.manifest, _applied_row(rolled.manifest)
+    policy = document(story, manifest)
+    said_by_policy = policy.asks_for(rollback=False).approvals if policy else {}
+    said_by_trust = trust.threshold(story.trust, manifest.said.environment, entry.created_at)
+    asked_by = {same_person_key(name) for name in (manifest.said.requested_by, applied.get("asked_by")) if isinstance(name, str)}
+    if any((manifest.said.approvals_required, said_by_policy, said_by_trust)) and same_person_key(ordered_by) in asked_by:
+        raise EvidenceBroken("rollout", f"what was ordered in {entry.place} skips evidence in the name of whoever asked for the promotion.")
+
+
+def _applied_row(manifest: Manifest) -> Row:
+    return manifest.applied.row("model_promotions") if manifest.applied else {}
 
 
 def _next_step(rolled: Rolled, entry: Entry) -> tuple[str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 Every verdict is judged once more from the counts that the log recorded with it; where counts came from an export cannot show.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aiinfra_core import canary, canonical_json
@@ -20,27 +20,47 @@ from aiinfra_core.evidence.verification.report import Step
 from aiinfra_core.evidence.verification.rollout_moves import Rolled
 from aiinfra_core.evidence.verification.story import Manifest, Story
 
-STARTED, COMPLETED, WENT_BACK = "rollout.started", "rollout.completed", "rollback.applied"
+COMPLETED, WENT_BACK = "rollout.completed", "rollback.applied"
 
 
 def check_rollouts(story: Story, registered: Mapping[str, Registered], step: Step) -> None:
     """Check the rollout of each promotion that had one, every order, and what promotions override or go back from (14)."""
     told = _by_rollout(story)
-    rolled, looks, others = 0, 0, 0
+    rolled: list[Rolled] = []
+    others = 0
     for manifest in story.manifests():
         with step.at(manifest.claim.place):
             found = _check_promotion(story, manifest, told)
-            rolled += found is not None
-            looks += found or 0
+            rolled += [found] if found else []
             others += _check_override(story, manifest, registered) + _check_rollback(story, manifest, registered)
     known = {manifest.claim.digest for manifest in story.manifests()}
     for claim, order in story.saying(RolloutOrder):
         with step.at(claim.place):
             if order.manifest not in known or story.taken_in[claim.digest].row("rollouts").get("id") != order.rollout_id:
                 raise EvidenceBroken("rollout", "it is about no rollout here.")
-    step.found = f"promotions earned their traffic ({rolled}): each verdict follows once more from its counts (looks: {looks})"
+    step.found = _in_words(rolled)
     if not rolled and not others:
-        step.does_not_apply("no promotion in this export earned its traffic by a rollout, overrides one or goes back")
+        step.does_not_apply("no promotion in this export was rolled out, overrides a rollout or goes back")
+
+
+def _in_words(rolled: Sequence[Rolled]) -> str:
+    """Return what was found of rollouts; of one that no look advanced it is not said that it earned anything."""
+    earned, looks = sum(None in one.advanced_by for one in rolled), sum(len(one.looks) for one in rolled)
+    ended = [by for one in rolled for by in one.advanced_by]
+    parts = [
+        f"promotions earned their traffic ({earned})" if earned else "",
+        f"promotions got their traffic by order alone ({len(rolled) - earned})" if earned < len(rolled) else "",
+        f"each verdict follows once more from its counts (looks: {looks})" if looks else "",
+        steps_in_words(ended),
+    ]
+    return "; ".join(filter(None, parts)) or "each override and each way back is to what it names"
+
+
+def steps_in_words(ended: Sequence[str | None]) -> str:
+    """Return how many steps there were, and who ordered which number of them; None stands for one that evidence ended."""
+    people = sorted({by for by in ended if by is not None})
+    by_people = sum(by is not None for by in ended)
+    return f"steps: {len(ended)}, of which {by_people} by a person: {', '.join(people)}" if people else ""
 
 
 def _by_rollout(story: Story) -> dict[str, list[Entry]]:
@@ -51,15 +71,15 @@ def _by_rollout(story: Story) -> dict[str, list[Entry]]:
     return found
 
 
-def _check_promotion(story: Story, manifest: Manifest, told: Mapping[str, list[Entry]]) -> int | None:
-    """Check how a promotion came to its traffic; return how many looks there were, None where it got all of it at once."""
+def _check_promotion(story: Story, manifest: Manifest, told: Mapping[str, list[Entry]]) -> Rolled | None:
+    """Check how a promotion came to its traffic; return its rollout as it was followed, None where it got all of it at once."""
     row, signed = _applied_row(manifest), manifest.said.rollout_digest
     if text_digest(row.get("rollout")) != signed:
         raise EvidenceBroken("rollout", "the log has another rollout for it than its manifest names.")
     own = [entries for entries in told.values() if entries[0].row("rollouts").get("promotion_id") == manifest.said.promotion_id]
     spec = None if signed is None else _spec(story, row, signed)
     if spec is None or spec.at_once:
-        if own:
+        if own or manifest.began:
             raise EvidenceBroken("rollout", "it got all traffic at once, and there is a rollout of it.")
         return None
     if len(own) != 1:
@@ -81,7 +101,7 @@ def _spec(story: Story, row: Row, digest: str) -> RolloutSpec:
         raise EvidenceBroken("rollout", "the spec of its rollout is none that this version can judge by.") from None
 
 
-def _check_rollout(story: Story, manifest: Manifest, spec: RolloutSpec, entries: list[Entry]) -> int:
+def _check_rollout(story: Story, manifest: Manifest, spec: RolloutSpec, entries: list[Entry]) -> Rolled:
     first, last = entries[0], entries[-1]
     _check_start(story, manifest, spec, first)
     rolled = Rolled(story, manifest, spec, first.row("rollouts"))
@@ -91,7 +111,7 @@ def _check_rollout(story: Story, manifest: Manifest, spec: RolloutSpec, entries:
         raise EvidenceBroken("rollout", "it was applied, and no entry before that completed its rollout.")
     if differences := canary.recompute(spec, rolled.looks):
         raise EvidenceBroken("rollout", f"judged again {differences[0]}.")
-    return len(rolled.looks)
+    return rolled
 
 
 def _check_start(story: Story, manifest: Manifest, spec: RolloutSpec, first: Entry) -> None:
@@ -107,6 +127,7 @@ def _check_start(story: Story, manifest: Manifest, spec: RolloutSpec, first: Ent
         "step": 0,
         "weight": spec.steps[0],
         "looks": 0,
+        "frozen": None,
         "ended_at": None,
         **dict.fromkeys(("step_started_at", "heard_at", "updated_at"), row.get("created_at")),
         **({"salt": spec.salt} if spec.salt else {}),
@@ -114,7 +135,7 @@ def _check_start(story: Story, manifest: Manifest, spec: RolloutSpec, first: Ent
     agree(first.place, row, expected)
     promotion = {"id": manifest.said.promotion_id, "status": "rolling_out", "manifest": manifest.claim.digest}
     agree(first.place, first.row("model_promotions"), promotion)
-    if first.event_type != STARTED or text_digest(row.get("spec")) != manifest.said.rollout_digest:
+    if first != manifest.began or text_digest(row.get("spec")) != manifest.said.rollout_digest:
         raise EvidenceBroken("rollout", f"{first.place} starts no rollout by the spec that its manifest names.")
     if first.seq <= story.taken_in[manifest.claim.digest].seq:
         raise EvidenceBroken("rollout", "its rollout began before its manifest was signed.")

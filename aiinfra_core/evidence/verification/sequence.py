@@ -86,8 +86,8 @@ def _check_moves(story: Story, manifest: Manifest, registered: Mapping[str, Regi
     }
     approved = _approved(story, manifest, row)
     agree(approved.place, approved.row("model_promotions"), row | {"status": "approved"})
-    if approved.seq >= manifest.applied.seq:
-        raise EvidenceBroken("sequence", "it was applied before it was approved.")
+    if approved.seq >= (manifest.began or manifest.applied).seq:
+        raise EvidenceBroken("sequence", "it was applied, or its rollout began, before it was approved.")
     _check_applied(manifest.applied, row, said.sequence)
 
 

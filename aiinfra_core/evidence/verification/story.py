@@ -15,21 +15,27 @@ from aiinfra_core.evidence.statement import Subject
 from aiinfra_core.evidence.verification.claims import Claim, Shape
 from aiinfra_core.evidence.verification.log import Entry, Log
 
-APPLIED, APPROVED, PENDING = "promotion.applied", "promotion.approved", "promotion.pending"
+APPLIED, APPROVED, PENDING, STARTED = "promotion.applied", "promotion.approved", "promotion.pending", "rollout.started"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A promotion manifest, and the entry that applied it, None where none here did."""
+    """A promotion manifest, the entry that applied it, and the one that began its rollout, each None where none here did."""
 
     claim: Claim
     predicate: Promotion
     applied: Entry | None
+    began: Entry | None
 
     @property
     def said(self) -> PromotionExtension:
         """Environment, sequence, what it follows, who asked."""
         return self.predicate.promotion
+
+    @property
+    def used(self) -> Entry | None:
+        """The entry with which a promotion that was applied first got traffic: approvals and the gate's yes have to count there."""
+        return (self.began or self.applied) if self.applied else None
 
     @property
     def model(self) -> str:
@@ -117,8 +123,19 @@ class Story:
 
     @cached_property
     def _manifests(self) -> list[Manifest]:
-        found = [Manifest(claim, predicate, self.move(APPLIED, claim.digest)) for claim, predicate in self.saying(Promotion)]
+        told = self.saying(Promotion)
+        found = [Manifest(claim, it, self.move(APPLIED, claim.digest), self._starts.get(it.promotion.promotion_id)) for claim, it in told]
         return sorted(found, key=lambda one: (one.said.environment, one.said.sequence))
+
+    @cached_property
+    def _starts(self) -> dict[str, Entry]:
+        """Return promotion -> the first entry that begins a rollout of it; step 14 checks that it is one."""
+        found: dict[str, Entry] = {}
+        for _, entry in sorted(self.log.entries.items()):
+            promotion = entry.row("rollouts").get("promotion_id")
+            if entry.event_type == STARTED and isinstance(promotion, str):
+                found.setdefault(promotion, entry)
+        return found
 
     @cached_property
     def _by_digest(self) -> dict[str, Manifest]:

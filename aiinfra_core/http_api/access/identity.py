@@ -11,7 +11,7 @@ from aiinfra_core.errors import Forbidden, Unauthenticated
 
 ROLES = ("viewer", "trainer", "executor", "registrar", "promoter", "approver", "reporter", "auditor", "admin")
 APPROVER = "approver"
-PER_ENVIRONMENT = ("promoter", APPROVER)
+PER_ENVIRONMENT = ("promoter", APPROVER, "reporter")
 WHO_ARE_YOU = "This needs a bearer token, a client certificate or, in development, X-Debug-Token."
 
 
@@ -19,7 +19,7 @@ WHO_ARE_YOU = "This needs a bearer token, a client certificate or, in developmen
 class Identity:
     """Somebody who proved who they are, and `issuer`, who says so: an identity provider's address, or what kind of proof it was.
 
-    A role is a name of `ROLES`; `promoter` and `approver` are followed by `:ENVIRONMENT` or `:*`, `approver` perhaps by `:ROLE` too: the
+    A role is a name of `ROLES`; those of `PER_ENVIRONMENT` are followed by `:ENVIRONMENT` or `:*`, `approver` perhaps by `:ROLE` too: the
     role an approval of theirs fills.
     """
 
@@ -65,7 +65,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Demand:
-    """A route's demand: one of these roles, `promoter` and `approver` in any environment; the test of the access matrix reads it.
+    """A route's demand: one of these roles, those of `PER_ENVIRONMENT` in any; the test of the access matrix reads it.
 
     With `open_read` nobody has to say who they are where AI_INFRA_PUBLIC_READS allows it; `in_development` limits that to development.
     """

@@ -60,13 +60,14 @@ def _families(settings: Settings) -> Iterator[Metric]:
     try:
         with database.impatient(settings, _SECONDS) as connection:
             log, standing = figures(connection), progress.standing(connection, sinks.configured(settings))
-            sent_back = rollouts.number_sent_back(connection)
+            sent_back, oldest_look = rollouts.number_sent_back(connection), rollouts.oldest_look(connection)
     except AiInfraError as error:
         logger.warning("The figures of the audit log are missing: %s", error)
         yield _gauge("ai_infra_database_up", "Whether the database answered.", 0)
         return
     yield _gauge("ai_infra_database_up", "Whether the database answered.", 1)
     yield CounterMetricFamily("ai_infra_canary_rollbacks", "Canaries that were sent back, by a look or by a person.", value=sent_back)
+    yield _gauge("ai_infra_rollout_oldest_look_seconds", "For how long an open rollout was not looked at, at most.", oldest_look)
     yield _gauge("ai_infra_audit_outbox_waiting", "Events that are not chained yet, of many not all.", log.waiting)
     yield _gauge("ai_infra_audit_log_events", "Events in the log.", log.events)
     yield _gauge("ai_infra_audit_log_uncovered_events", "Events that no checkpoint covers yet.", log.events - log.covered)

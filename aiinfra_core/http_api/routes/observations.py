@@ -1,7 +1,5 @@
 """`POST /ai-infra/rollouts/{id}/observations`: what serving processes count while a rollout is open."""
 
-from datetime import UTC, datetime
-
 from fastapi import APIRouter, Request, Response
 
 from aiinfra_core import database
@@ -20,5 +18,7 @@ router = APIRouter(prefix="/ai-infra/rollouts", tags=["rollouts"], route_class=S
 def observe(request: Request, rollout_id: RolloutId, body: AskedObservations, who: Reporter) -> Response:
     """Take a batch of what one process observed in one step; sent again under the same name, it still counts once."""
     with database.transaction(request.app.state.settings) as tx:
-        counted = observations.take(tx, rollouts.get(tx, rollout_id), body, datetime.now(UTC), by=who.actor)
+        rollout = rollouts.get(tx, rollout_id)
+        who.check_in("reporter", rollout.environment)
+        counted = observations.take(tx, rollout, body, by=who.actor)
     return sent(SentObservations(batch=body.batch, counted=counted).model_dump_json(by_alias=True))

@@ -21,7 +21,7 @@ from aiinfra_core.http_api.strict_json import StrictRoute
 from aiinfra_core.registry import rollout_views
 from aiinfra_core.registry.listing import fitting
 from aiinfra_core.settings import environment_named
-from aiinfra_core.wire.rollouts import AskedOrder, SentRollout, SentRolloutDetails
+from aiinfra_core.wire.rollouts import AskedAdvance, AskedOrder, SentRollout, SentRolloutDetails
 
 router = APIRouter(prefix="/ai-infra/rollouts", tags=["rollouts"], route_class=StrictRoute)
 
@@ -99,9 +99,12 @@ def resume_rollout(request: Request, rollout_id: RolloutId, body: AskedOrder, wh
 
 
 @router.post("/{id}/advance", response_model=SentRollout, responses=documented(404, 409, 412, 422))
-def advance_rollout(request: Request, rollout_id: RolloutId, body: AskedOrder, who: Promoter, key: IdempotencyKey = None) -> Response:
-    """Give the challenger the traffic of the next step without waiting for evidence; at the last step it becomes current."""
-    return _ordered(request, rollout_id, Action.ADVANCE, body, who, key)
+def advance_rollout(request: Request, rollout_id: RolloutId, body: AskedAdvance, who: Promoter, key: IdempotencyKey = None) -> Response:
+    """Give the challenger the traffic of the next step without waiting for evidence; at the last step it becomes current.
+
+    It is looked at first: what ends by that look is 409. Where people had to agree to the promotion, whoever asked for it may not (403).
+    """
+    return _ordered(request, rollout_id, Action.ADVANCE, body, who, key, step=body.step)
 
 
 @router.post("/{id}/abort", response_model=SentRollout, responses=documented(404, 409, 422))
@@ -119,11 +122,14 @@ def _fitting(tx: Connection, rollout_id: UUID, after: int | None, limit: int) ->
     return found.model_copy(update={"looks": found.looks[:fits]})
 
 
-def _ordered(request: Request, rollout_id: UUID, action: Action, body: AskedOrder, who: Identity, key: str | None) -> Response:
+def _ordered(
+    request: Request, rollout_id: UUID, action: Action, body: AskedOrder, who: Identity, key: str | None, step: int | None = None
+) -> Response:
     settings = request.app.state.settings
     with database.autocommit(settings) as connection:
         who.check_in("promoter", rollout_views.get(connection, rollout_id).environment)
     with once(request, who, key) as request_id:
-        rolling_out.order(settings, rollout_id, action, reason=body.reason, ordered_by=who.actor, request_id=request_id)
+        about = {"reason": body.reason, "ordered_by": who.actor, "issuer": who.issuer}
+        rolling_out.order(settings, rollout_id, action, **about, step=step, request_id=request_id)
     with database.autocommit(settings) as connection:
         return sent(rollout_views.get(connection, rollout_id).model_dump_json(by_alias=True))
