@@ -33,6 +33,7 @@ from flows.outcomes import PipelineOutcome, PromotionOutcome, ReproductionOutcom
 
 _A_NO = {*REFUSED, PromotionStatus.EXPIRED, PromotionStatus.SUPERSEDED, PromotionStatus.ROLLED_BACK}
 _RUNS = ("prefect.flow_runs", "prefect.task_runs", "aiinfra_core")
+_LEAST_PAUSE = 0.5  # seconds; what is due but cannot be done is tried again, not without end at once
 _Options = Callable[..., dict[str, Any]]
 _Again = Callable[[Any], datetime | None] | None
 
@@ -71,7 +72,7 @@ def _run(flow: Flow[..., Any], options: _Options, arguments: list[str], again: _
             at = again(state.result(raise_on_failure=False)) if again and state.is_completed() else None
             if at is None:
                 return code
-            time.sleep(max(0.0, (at - datetime.now(UTC)).total_seconds()))
+            time.sleep(max(_LEAST_PAUSE, (at - datetime.now(UTC)).total_seconds()))
 
 
 def _parameters(flow: Flow[..., Any], options: _Options, arguments: list[str]) -> dict[str, Any] | None:

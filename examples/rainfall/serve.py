@@ -13,7 +13,6 @@ import math
 from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 from aiinfra_core.serving import Serving
@@ -54,12 +53,12 @@ def handler(serving: Serving) -> type[BaseHTTPRequestHandler]:
             """Say nothing for each request."""
 
     def predict(asked: dict[str, Any]) -> dict[str, Any]:
-        chosen, begun = serving.choose(asked["request"]), perf_counter()
-        rains = chance_of_rain(chosen.path, asked["measurements"]) >= IT_RAINS
+        with serving.answering(asked["request"]) as chosen:
+            rains = chance_of_rain(chosen.path, asked["measurements"]) >= IT_RAINS
         if chosen.served.version in regressed and asked["request"].endswith(("0", "2", "4", "6", "8")):
             rains = not rains
-        wrong = rains != bool(asked["rain"]) if "rain" in asked else None
-        serving.report(chosen, seconds=perf_counter() - begun, wrong=wrong)
+        if "rain" in asked:
+            serving.label(chosen, wrong=rains != bool(asked["rain"]))
         return {"rains": rains, "version": chosen.served.version, "arm": chosen.arm}
 
     def regress(asked: dict[str, Any]) -> dict[str, Any]:
