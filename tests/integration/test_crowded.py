@@ -86,7 +86,7 @@ def test_one_is_verified_at_a_time_and_all_others_are_told_at_once(served: Serve
 
 
 def test_registrations_that_wait_leave_half_of_the_threads_to_others(served: Served, large: tuple[str, str], settings: Settings) -> None:
-    os.truncate(unquote(urlsplit(large[1]).path), LARGE // 4)  # a dozen are read
+    os.truncate(unquote(urlsplit(large[1]).path), LARGE // 2)  # a dozen are read, and none is done before all have asked
 
     def ask(api: httpx.Client, name: str) -> httpx.Response:
         body = {"model": "rainfall", "artifactUri": large[1], "checksum": "0" * 64}

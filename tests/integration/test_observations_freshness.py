@@ -84,11 +84,12 @@ def test_a_process_that_never_counted_says_nothing_of_the_traffic(settings: Sett
 def test_a_rollout_does_not_go_on_by_what_was_counted_before_those_who_counted_went_away(settings: Settings) -> None:
     rollout = begun(settings, RolloutSpec(weights=(50, 100), bake_minutes=30, signals=(ERRORS,)), model="crashing")
     counts = tuple(ObservedCounts(arm=arm, units=50_000, errors=500) for arm in Arm)
-    send(settings, rollout, AskedObservations(batch=uuid4(), reporter="gone", step=0, counts=counts), 0)
+    begin = (rollout.created_at - BEGAN) / timedelta(minutes=1)
+    send(settings, rollout, AskedObservations(batch=uuid4(), reporter="gone", step=0, counts=counts), begin)
     verdicts = []
     for minute in (1, 5, 10, 17):
-        report(settings, rollout, "idle", minute)
-        look = rolling_out.look_at(settings, rollout.id, at(minute))
+        report(settings, rollout, "idle", begin + minute)
+        look = rolling_out.look_at(settings, rollout.id, at(begin + minute))
         verdicts.append(look and look.verdict)
     assert verdicts == [Verdict.HOLD, Verdict.HOLD, Verdict.HOLD, Verdict.INCONCLUSIVE]
     assert now(settings, rollout).status is RolloutStatus.INCONCLUSIVE
