@@ -100,7 +100,8 @@ def _labels_changed(reading: Reading, earlier: Judged) -> str:
 
 
 def _without(reading: Reading, heard: Heard, reason: str | None) -> Reading:
-    return reading.model_copy(update={"heard": heard, "reason": reason, "champion": None, "challenger": None})
+    seconds = reading.seconds if heard is reading.heard else None  # above how many seconds nothing is counted
+    return reading.model_copy(update={"heard": heard, "reason": reason, "champion": None, "challenger": None, "seconds": seconds})
 
 
 def _judged(spec: RolloutSpec, signal: SignalSpec, earlier: Judged, reading: Reading, weight: float) -> Judged:

@@ -79,7 +79,7 @@ class Outcomes:
         """
         if not 0 < answer_seconds < math.inf:
             raise BadInput("answer_seconds must say within how many seconds each request has its answer, more than 0.")
-        self._folder, self._reporter = folder, f"{socket.gethostname()}:{os.getpid()}"[:200]
+        self._folder = folder
         self._lock, self._taking, self.outbox = Lock(), Lock(), Outbox(folder)
         self._steps: dict[_Of, _Step] = {}
         self._sealed_at = monotonic()
@@ -128,7 +128,7 @@ class Outcomes:
         """
         try:
             with self._taking:
-                self._ledger = own = self._ledger or Ledger(self._folder, self._reporter)
+                self._ledger = own = self._ledger or Ledger(self._folder, _reporter())
                 for path in set(self._folder.glob(ledger.PATTERN)) - {own.path}:
                     ledger.take(path, self._adopt)
             self.unrecorded = None
@@ -179,7 +179,7 @@ class Outcomes:
             steps = {quiet: _Step()}
         if steps:
             self._sealed_at = monotonic()
-        self.outbox.put(_batches(steps, self._reporter, lambda _: uuid4()))
+        self.outbox.put(_batches(steps, _reporter(), lambda _: uuid4()))
 
     def _count(self, chosen: Chosen, failed: bool, slowness: int | None, wrong: bool | None = None) -> bool:
         awaited = self._awaited.pop(id(chosen), None)
@@ -207,6 +207,10 @@ class Outcomes:
             self._odd_time_told = True
             logger.warning("A request was reported to have taken %s seconds; such times count as slower than any other.", seconds)
         return bin_of(seconds)
+
+
+def _reporter() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"[:200]  # asked each time: a process may have forked since it was told
 
 
 def _observe(step: _Step, arm: Arm, unit: str | None, failed: bool, slowness: int | None) -> None:

@@ -181,6 +181,18 @@ def test_a_block_that_raises_is_a_request_that_failed(place: Place) -> None:
     assert (sum(map(place.service.outcomes, Arm)), sum(place.service.outcomes(arm, "errors") for arm in Arm)) == (2, 1)
 
 
+def test_a_process_reports_as_itself_also_where_what_it_serves_with_was_made_before_it_forked(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.shares()
+    with place.serving() as serving:
+        for pid in (11, 12):
+            monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+            serving.report(serving.choose("user-1"))
+            serving.report_outcomes()
+    assert [body["reporter"].rsplit(":")[-1] for body in place.service.taken.values()] == ["11", "12"]
+
+
 def test_what_waits_is_bounded_and_the_oldest_is_given_up(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox, "MOST_WAITING", 3)
     place.shares()

@@ -1,9 +1,11 @@
 """Above how many seconds a latency was counted as bad: as the spec says, or as it was frozen at a look before, and nothing else."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from aiinfra_core.canary import judge
+from aiinfra_core.canary.seeing import Seen
 from aiinfra_core.domain.latency import upper_seconds
 from aiinfra_core.domain.rollout import Counts, Heard, Judgement, Look, Reading, Verdict
 from aiinfra_core.domain.rollout_spec import Query, RolloutSpec, SignalKind, SignalSpec, SourceKind
@@ -45,6 +47,21 @@ def test_what_was_measured_first_is_frozen_from_then_on() -> None:
 
 def test_a_look_that_changes_traffic_freezes_nothing() -> None:
     assert frozen_by(_spec(), [_look(Heard.WARMING_UP, 0.2, Verdict.ADVANCE)]) == {}
+
+
+def test_a_reading_the_judge_does_not_believe_counts_above_nothing() -> None:
+    spec, began, looks = _spec(0.2, ROWS), datetime.now(UTC), list[Look]()
+    for number, (units, bad) in enumerate([(950, 50), (0, 0), (900, 48)], start=1):
+        counts, at = Counts(units=units, bad=bad), began + timedelta(minutes=number)
+        heard = (
+            Reading(signal="latency", heard=Heard.OK, champion=counts, challenger=counts, seconds=0.2)
+            if units
+            else Reading(signal="latency", heard=Heard.UNREACHABLE, reason="away")
+        )
+        seen = Seen(number, 0, at, began, began, began, paused=False)
+        looks.append(judge(spec, seen, looks[-1] if looks else None, [heard]))
+    assert [look.readings[1].heard for look in looks] == [Heard.OK, Heard.UNREACHABLE, Heard.DECREASING]
+    assert frozen_by(spec, looks) == {}
 
 
 FROZEN = {"latency": upper_seconds(20)}
