@@ -119,6 +119,7 @@ def test_a_wrong_command_is_one_line_and_exit_code_2(
     assert said in line
 
 
+@pytest.mark.slow
 def test_a_pipeline_on_a_laptop_ends_with_its_outcome_and_where_to_see_it(run: Run, code_ref: str) -> None:
     done = run("pipeline", *_training(code_ref))
     assert done.returncode == 0, done.stderr

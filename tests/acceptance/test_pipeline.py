@@ -117,6 +117,7 @@ def test_an_unknown_environment_is_found_before_anything_is_trained(settings: Se
     assert whole_state(settings)["training_jobs"] == []
 
 
+@pytest.mark.slow
 def test_a_gate_that_is_down_fails_the_run_and_a_rerun_succeeds_when_it_is_back(
     code_ref: str, monkeypatch: pytest.MonkeyPatch, settings: Settings
 ) -> None:

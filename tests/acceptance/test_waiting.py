@@ -37,6 +37,7 @@ def _shown(state: State[Any]) -> dict[str, str]:
         return {str(one.key): str(one.data) for one in client.read_artifacts(artifact_filter=wanted)}
 
 
+@pytest.mark.slow
 def test_a_pipeline_ends_where_people_have_to_agree_and_goes_on_from_there(
     settings: Settings, code_ref: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_runner_killed_at_any_call_to_the_database_is_continued_by_the_next(
     _kill_and_run_again(child, settings, code_ref, at)
 
 
+@pytest.mark.slow
 def test_a_runner_killed_in_the_middle_of_a_training_leaves_no_process_and_the_next_one_does_it(settings: Settings, tmp_path: Path) -> None:
     (job_id,) = queue(settings, repository(tmp_path / "slow", {"train.py": _SLOW.format(seconds=3)}), 1)
     home = tmp_path / "first"
@@ -204,6 +205,7 @@ def test_a_runner_waits_for_a_signer_that_is_down_and_trains_only_once(settings:
     assert [what for what, _ in told(settings, job_id)] == ["requested", "started", "completed"]
 
 
+@pytest.mark.slow
 def test_a_runner_waits_for_a_database_that_is_away_and_ends_what_it_began(settings: Settings, tmp_path: Path) -> None:
     (job_id,) = queue(settings, repository(tmp_path / "slow", {"train.py": _SLOW.format(seconds=1)}), 1)
     with in_this_process(settings.model_copy(update={"lease_seconds": 1.0})):

@@ -87,6 +87,7 @@ def hanging(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
         return exported(settings, "hangs@prod", tmp_path_factory.mktemp("hanging") / "out")
 
 
+@pytest.mark.slow
 def test_a_policy_that_hangs_is_named_and_the_verification_ends(place: Settings, hanging: Path) -> None:
     verify = [str(Path(sys.executable).with_name("aiinfra")), "verify", str(hanging), "--trust-root", str(place.trust_root)]
     begun = time.monotonic()

@@ -125,6 +125,7 @@ def test_a_lock_is_refused_where_nothing_can_be_locked(
         published.put_once(where, "log/1", b"first", lock_days=30)
 
 
+@pytest.mark.slow
 def test_a_store_that_fails_is_unavailable(aws_credentials: None) -> None:
     calls: list[Callable[[Location], object]] = [
         lambda where: published.put_once(where, "log/1", b"x"),

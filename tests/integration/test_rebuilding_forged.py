@@ -55,6 +55,7 @@ def test_a_log_rewritten_with_the_right_key_is_refused_by_what_was_published(los
     assert refusal(lost, lost.archive).startswith(f"checkpoint {count}: its root is not that of the {count} events in the archive")
 
 
+@pytest.mark.slow
 def test_a_signature_under_another_name_is_refused(lost: Lost, signer: Signer) -> None:
     rewrite(lost.archive, signer, _unchanged, {"signer_id": "somebody"})
     assert "it was signed by test and says somebody" in refusal(lost, lost.archive)
@@ -74,6 +75,7 @@ def test_nothing_that_a_stolen_key_signed_gets_in(lost: Lost, monkeypatch: pytes
     assert f"is compromised from log entry {at} on" in said
 
 
+@pytest.mark.slow
 def test_a_key_signs_only_in_its_time_and_for_its_purposes(lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:
     at = len(lost.entries()) // 2
     ended = datetime.fromisoformat(read(lost.entries()[at])["created_at"])
@@ -181,6 +183,7 @@ def _forge(forgery: Forgery, archive: Path, stranger: Signer, places: list[int],
     places.append(forgery(archive, payloads, stranger))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_somebody_kept_finds_what_the_published_ones_no_longer_show(lost: Lost, signer: Signer) -> None:
     ask(lost.before, "rainfall:2", "staging", 0.97)
     later = publish(lost.before)
@@ -200,6 +203,7 @@ def _published(lost: Lost) -> list[Path]:
     return sorted((root / "checkpoints").rglob("0*"))
 
 
+@pytest.mark.slow
 def test_checkpoints_that_were_tampered_with_are_found_and_without_any_nothing_is_rebuilt(
     lost: Lost, signer: Signer, stranger: Signer
 ) -> None:

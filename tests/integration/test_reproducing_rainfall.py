@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from aiinfra_core import checksums, jobs, registering, verifying
 from aiinfra_core.domain.training import DatasetRef, JobStatus
 from aiinfra_core.settings import Settings
@@ -16,6 +18,7 @@ from tests.simulators.training_script import spec_for
 EXAMPLE = Path(__file__).parents[2] / "examples" / "rainfall"
 
 
+@pytest.mark.slow
 def test_the_rainfall_example_is_made_again_bit_for_bit_elsewhere(settings: Settings, tmp_path: Path) -> None:
     shutil.copytree(EXAMPLE, tmp_path / "source", ignore=shutil.ignore_patterns("__pycache__"))
     data = DatasetRef(name="rainfall", uri="rainfall.parquet", sha256=checksums.sha256_hex((EXAMPLE / "rainfall.parquet").read_bytes()))

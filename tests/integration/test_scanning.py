@@ -86,6 +86,7 @@ def test_files_that_can_hold_code_are_looked_into_and_none_runs(settings: Settin
     assert scan.findings[0].verdict is Verdict.UNSAFE
 
 
+@pytest.mark.slow
 def test_a_bomb_a_loop_of_containers_and_what_cannot_be_opened_are_unknown(settings: Settings, register: Register) -> None:
     deep = models.plain()
     for _ in range(6):

@@ -86,6 +86,7 @@ def _named(places: list[str], table: Table, column: Column[object]) -> bool:
     return bool(about) and (column.primary_key or table is audit_events or any(column.name in place for place in about))
 
 
+@pytest.mark.slow
 def test_any_evidence_row_deleted_inserted_copied_or_swapped_by_hand_is_found(story: Story) -> None:
     engine, settings = story
     missed = []

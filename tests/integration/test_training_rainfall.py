@@ -50,6 +50,7 @@ def test_a_deliberately_weak_model_scores_below_the_gate(tmp_path: Path) -> None
     assert run.metrics and 0.5 < run.metrics["quality"] < 0.75
 
 
+@pytest.mark.slow
 def test_the_evaluation_script_measures_on_the_days_held_out_what_the_training_measured_there(tmp_path: Path) -> None:
     trained = train(tmp_path, n_estimators=20)
     assert trained.output and trained.metrics
