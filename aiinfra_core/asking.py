@@ -19,7 +19,7 @@ from aiinfra_core.errors import BadInput, Conflict, Misconfigured, Outdated, Req
 from aiinfra_core.evidence import rollouts
 from aiinfra_core.evidence.rollouts import Split
 from aiinfra_core.policy import files, gate
-from aiinfra_core.registry import artifacts, dossier, policy_decisions, promotion_requests
+from aiinfra_core.registry import artifacts, dossier, policy_decisions, promotion_requests, promotions
 from aiinfra_core.registry.dossier import Candidate, Dossier
 from aiinfra_core.registry.policy_inputs import Case
 from aiinfra_core.registry.promotion_requests import ToJudge, Way
@@ -190,7 +190,7 @@ def _last(settings: Settings, asked: Asked, known: Dossier) -> Dossier:
         next_id = promotion_requests.id_after(known.promotion.id)
         with database.autocommit(settings) as connection:
             later = _recorded(connection, asked, next_id)
-            stage = None if later or asked.outdated else _refused_at(connection, known)
+            stage = None if later or _is_outdated(connection, asked) else _refused_at(connection, known)
         if later is None:
             if stage is None or not _allowed_now(settings, asked, known, stage):
                 break
@@ -200,6 +200,11 @@ def _last(settings: Settings, asked: Asked, known: Dossier) -> Dossier:
                 later = _requested(connection, asked, next_id)
         known = later
     return known
+
+
+# Read anew: what was superseded may have been so since this request began, by what is current now.
+def _is_outdated(connection: Connection, asked: Asked) -> bool:
+    return promotions.sequence(connection, asked.environment, asked.candidate.artifact.model) != asked.seen
 
 
 def _refused_at(connection: Connection, known: Dossier) -> Stage | None:

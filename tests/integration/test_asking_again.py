@@ -7,12 +7,13 @@ from typing import Any
 import pytest
 from sqlalchemy import event, func, select, update
 
-from aiinfra_core import database, promoting, reproducing, verifying
+from aiinfra_core import asking, database, promoting, reproducing, verifying
 from aiinfra_core.domain.artifact import Artifact
 from aiinfra_core.domain.promotion import Promotion, PromotionRequest, PromotionStatus
 from aiinfra_core.domain.reproduction import ReproductionRequest
 from aiinfra_core.errors import Outdated, RequestIdReused
 from aiinfra_core.registry import promotion_requests
+from aiinfra_core.registry.dossier import Dossier
 from aiinfra_core.settings import Settings
 from aiinfra_core.tables import model_promotions
 from tests.simulators import approvers, policies, sentinelnet
@@ -57,6 +58,24 @@ def test_what_a_refusal_asks_for_was_done_and_the_same_call_is_answered_anew(set
     assert policies.promote(under, artifact, quality=None) == applied
     assert approvers.now(under, refused) == refused
     assert verifying.verify_history(under).findings == []
+
+
+def test_whoever_read_what_was_current_just_before_it_moved_is_told_so_and_asks_for_nothing_more(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late, quick = approvers.registered(settings, "late"), approvers.registered(settings, "quick")
+    request = PromotionRequest(artifact=str(late.id), environment="prod", evaluation={"quality": 0.9}, requested_by="paul")
+    overtaken, ask = promoting.request_promotion(settings, request), asking.ask
+
+    def meanwhile(place: Settings, asked: asking.Asked) -> Dossier:
+        monkeypatch.setattr(asking, "ask", ask)
+        assert policies.promote(place, quick).status is PromotionStatus.APPLIED
+        assert promoting.go_on(place, overtaken).status is PromotionStatus.SUPERSEDED
+        return ask(place, asked)
+
+    monkeypatch.setattr(asking, "ask", meanwhile)
+    assert promoting.request_promotion(settings, request) == overtaken
+    assert _asked(settings) == 2
 
 
 def test_what_is_still_refused_is_the_recorded_no(settings: Settings, tmp_path: Path) -> None:
