@@ -58,13 +58,18 @@ def in_use(settings: Settings) -> bool:
 
 
 def close_connections() -> None:
-    """Close the connections this process keeps; the next use makes new ones."""
-    for locks in _PROCESS_LOCKS.values():
+    """Close the connections this process keeps, those in use when they come back; the next use makes new ones."""
+    for locks in list(_PROCESS_LOCKS.values()):
         locks.close()
-    for engine in _ENGINES.values():
+    for engine in list(_ENGINES.values()):
+        event.listen(engine.pool, "checkin", _close)
         engine.dispose()
     _PROCESS_LOCKS.clear()
     _ENGINES.clear()
+
+
+def _close(_connection: Any, record: Any) -> None:
+    record.invalidate()
 
 
 def _engine(url: str) -> Engine:
