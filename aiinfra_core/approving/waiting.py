@@ -8,9 +8,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from threading import Event, Thread
+from functools import partial
+from threading import Event
 
-from aiinfra_core import database, promoting
+from aiinfra_core import database, promoting, threads
 from aiinfra_core.domain.promotion import Promotion, PromotionStatus
 from aiinfra_core.errors import AiInfraError, Unavailable
 from aiinfra_core.registry import approvals
@@ -49,14 +50,8 @@ def go_on(settings: Settings) -> list[Promotion]:
 @contextmanager
 def in_thread(settings: Settings) -> Iterator[None]:
     """Do so every `LOOK_SECONDS` in a thread of this process while the block runs."""
-    stop = Event()
-    thread = Thread(target=_until, args=(settings, stop), name="waiting-promotions", daemon=True)
-    thread.start()
-    try:
+    with threads.beside("waiting-promotions", partial(_until, settings)):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _until(settings: Settings, stop: Event) -> None:

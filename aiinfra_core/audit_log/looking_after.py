@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
-from threading import Event, Thread
+from threading import Event
 
+from aiinfra_core import threads
 from aiinfra_core.audit_log.delivering import delivery
 from aiinfra_core.audit_log.keeping_up import checkpoint_quietly
 from aiinfra_core.audit_log.sequence import sequence_pending
@@ -73,17 +74,9 @@ def until(settings: Settings, stop: Event) -> None:
 @contextmanager
 def in_threads(settings: Settings) -> Iterator[Callable[[], None]]:
     """Do as `until` in two threads while the block runs, logging every error; give what rings for them."""
-    stop, bell = Event(), Bell()
-    threads = [Thread(target=_for_ever, args=(loop, stop), name="audit-log", daemon=True) for loop in _loops(settings, bell)]
-    for thread in threads:
-        thread.start()
-    try:
+    bell = Bell()
+    with threads.beside("audit-log", *(partial(_for_ever, loop) for loop in _loops(settings, bell)), wake=bell.ring):
         yield bell.ring
-    finally:
-        stop.set()
-        bell.ring()
-        for thread in threads:
-            thread.join()
 
 
 def _loops(settings: Settings, bell: Bell) -> tuple[Callable[[Event], None], ...]:

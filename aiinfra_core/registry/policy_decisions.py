@@ -3,7 +3,7 @@
 The move a decision leads to, in the same transaction, lives in `promotion_moves`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,14 +97,6 @@ def as_text(decision: Decision) -> str:
 def of_promotion(tx: Connection, promotion_id: UUID) -> list[GateDecision]:
     """Return what every gate said about a promotion, in the order they were asked."""
     return [_kept(row) for row in tx.execute(_OF_PROMOTION, {"of_promotion": promotion_id}).mappings()]
-
-
-def of_promotions(tx: Connection, ids: Iterable[UUID], gate: str, stage: Stage) -> dict[UUID, GateDecision]:
-    """Return what one gate said about each of these promotions at a stage."""
-    query = select(policy_decisions).where(
-        policy_decisions.c.promotion_id.in_(list(ids)), policy_decisions.c.gate == gate, policy_decisions.c.stage == stage.value
-    )
-    return {row["promotion_id"]: _kept(row) for row in tx.execute(query).mappings()}
 
 
 def _kept(row: Mapping[Any, Any]) -> GateDecision:

@@ -92,11 +92,6 @@ def open_in(tx: Connection, environment: str, model: str) -> Rollout | None:
     return None if row is None else rollout_from(row)
 
 
-def all_open(tx: Connection) -> list[Rollout]:
-    """Return every open rollout, the one that was looked at longest ago first."""
-    return [rollout_from(row) for row in every(tx, select(rollouts).where(_IS_OPEN).order_by(rollouts.c.looked_at.nulls_first()))]
-
-
 def next_due(tx: Connection) -> datetime | None:
     """Return when an open rollout is to be looked at next, None where none is open."""
     return tx.execute(_NEXT_DUE).scalar_one_or_none()

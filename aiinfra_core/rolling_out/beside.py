@@ -10,10 +10,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event, Thread
+from functools import partial
+from threading import Event
 from uuid import UUID
 
-from aiinfra_core import database, rolling_out
+from aiinfra_core import database, rolling_out, threads
 from aiinfra_core.domain.rollout import Rollout
 from aiinfra_core.errors import AiInfraError
 from aiinfra_core.rolling_out import hearing
@@ -31,14 +32,8 @@ _Waiting = dict[UUID, float]
 @contextmanager
 def in_threads(settings: Settings) -> Iterator[None]:
     """Look at what is due in threads of this process while the block runs."""
-    stop = Event()
-    thread = Thread(target=_until, args=(settings, stop), name="rollouts", daemon=True)
-    thread.start()
-    try:
+    with threads.beside("rollouts", partial(_until, settings)):
         yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _until(settings: Settings, stop: Event) -> None:

@@ -1,7 +1,6 @@
 """A process killed at any call to the database while people agree, then run again: each approval once, one promotion applied."""
 
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,8 @@ from sqlalchemy import func, select
 from aiinfra_core import database, verifying
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.signing import local
 from aiinfra_core.tables import approval_withdrawals, approvals, environment_pointers, model_promotions
 from tests.simulators import approvers, own_process
-from tests.simulators.postgres import made_database
 
 EXPECTED_EVENTS = Counter(
     {
@@ -39,12 +36,8 @@ def runner() -> Iterator[subprocess.Popen[str]]:
 
 @contextmanager
 def _fresh_place(server: str, template: str, folder: Path) -> Iterator[Settings]:
-    home = Path(tempfile.mkdtemp(dir=folder))
-    with made_database(server, template) as url:
-        settings = Settings(
-            AI_INFRA_DATABASE_URL=url, home=home, artifact_root=(home / "store").as_uri(), signer_key_b64=local.generate(), signer_id="test"
-        )
-        yield approvers.settings_with_approvers(settings, home / "trust")
+    with own_process.fresh_place(server, template, folder) as settings:
+        yield approvers.settings_with_approvers(settings, settings.home / "trust")
 
 
 def _check_done_once(settings: Settings) -> None:

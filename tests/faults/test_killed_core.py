@@ -2,7 +2,6 @@
 
 import random
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +14,9 @@ from aiinfra_core import database, verifying
 from aiinfra_core.columns import metadata
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.settings import Settings
-from aiinfra_core.signing import local
 from aiinfra_core.tables import model_artifacts, model_promotions
 from tests.simulators import own_process
 from tests.simulators.own_process import run_until
-from tests.simulators.postgres import made_database
 
 EXPECTED_EVENTS = Counter(
     {
@@ -45,16 +42,9 @@ def runner() -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def _fresh_place(server: str, template: str, folder: Path) -> Iterator[Settings]:
     """Give settings with a database, a store and a key of their own, and the bytes the story registers."""
-    home = Path(tempfile.mkdtemp(dir=folder))
-    (home / "model.bin").write_bytes(b"weights")
-    with made_database(server, template) as url:
-        yield Settings(
-            AI_INFRA_DATABASE_URL=url,
-            home=home,
-            artifact_root=(home / "store").as_uri(),
-            signer_key_b64=local.generate(),
-            signer_id="test",
-        )
+    with own_process.fresh_place(server, template, folder) as settings:
+        (settings.home / "model.bin").write_bytes(b"weights")
+        yield settings
 
 
 def _check_done_once(settings: Settings) -> None:

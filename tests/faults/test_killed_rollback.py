@@ -1,10 +1,8 @@
 """A process killed at any call to the database while it goes back, then run again: gone back once, and never further than that."""
 
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,8 @@ from aiinfra_core import database, verifying
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.rollout_tables import rollout_orders, rollouts
 from aiinfra_core.settings import Settings
-from aiinfra_core.signing import local
 from aiinfra_core.tables import environment_pointers, model_artifacts, model_promotions
 from tests.simulators import own_process
-from tests.simulators.postgres import made_database
 
 EXPECTED_EVENTS = Counter(
     {
@@ -34,15 +30,6 @@ EXPECTED_EVENTS = Counter(
 def runner() -> Iterator[subprocess.Popen[str]]:
     with own_process.running(Path(__file__).with_name("killed_rollback.py")) as process:
         yield process
-
-
-@contextmanager
-def _fresh_place(server: str, template: str, folder: Path) -> Iterator[Settings]:
-    home = Path(tempfile.mkdtemp(dir=folder))
-    with made_database(server, template) as url:
-        yield Settings(
-            AI_INFRA_DATABASE_URL=url, home=home, artifact_root=(home / "store").as_uri(), signer_key_b64=local.generate(), signer_id="test"
-        )
 
 
 def _check_done_once(settings: Settings) -> None:
@@ -66,7 +53,7 @@ def _check_done_once(settings: Settings) -> None:
 @pytest.fixture(scope="module")
 def calls(runner: subprocess.Popen[str], postgres_server: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> int:
     """Run the story undisturbed and return how many calls to the database it makes."""
-    place = _fresh_place(postgres_server, migrated_template, tmp_path_factory.mktemp("undisturbed"))
+    place = own_process.fresh_place(postgres_server, migrated_template, tmp_path_factory.mktemp("undisturbed"))
     return own_process.calls_undisturbed(runner, place, _check_done_once)
 
 
@@ -77,4 +64,4 @@ def test_a_kill_at_any_call_while_going_back_and_a_rerun_leave_what_an_undisturb
 ) -> None:
     assert calls > 50
     for at in range(1, calls + 1, every):
-        own_process.kill_and_run_again(runner, _fresh_place(postgres_server, migrated_template, tmp_path), _check_done_once, at)
+        own_process.kill_and_run_again(runner, own_process.fresh_place(postgres_server, migrated_template, tmp_path), _check_done_once, at)

@@ -1,10 +1,8 @@
 """A process killed at any call to the database while it drives rollouts, then run again: each move once, each rollout to its end."""
 
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,8 @@ from aiinfra_core import database, verifying
 from aiinfra_core.log_tables import audit_events
 from aiinfra_core.rollout_tables import canary_looks, rollout_orders, rollouts
 from aiinfra_core.settings import Settings
-from aiinfra_core.signing import local
 from aiinfra_core.tables import environment_pointers, model_promotions
 from tests.simulators import own_process
-from tests.simulators.postgres import made_database
 
 EXPECTED_EVENTS = Counter(
     {
@@ -38,15 +34,6 @@ EXPECTED_EVENTS = Counter(
 def runner() -> Iterator[subprocess.Popen[str]]:
     with own_process.running(Path(__file__).with_name("killed_rollout.py")) as process:
         yield process
-
-
-@contextmanager
-def _fresh_place(server: str, template: str, folder: Path) -> Iterator[Settings]:
-    home = Path(tempfile.mkdtemp(dir=folder))
-    with made_database(server, template) as url:
-        yield Settings(
-            AI_INFRA_DATABASE_URL=url, home=home, artifact_root=(home / "store").as_uri(), signer_key_b64=local.generate(), signer_id="test"
-        )
 
 
 def _check_done_once(settings: Settings) -> None:
@@ -71,7 +58,7 @@ def _check_done_once(settings: Settings) -> None:
 @pytest.fixture(scope="module")
 def calls(runner: subprocess.Popen[str], postgres_server: str, migrated_template: str, tmp_path_factory: pytest.TempPathFactory) -> int:
     """Run the story undisturbed and return how many calls to the database it makes."""
-    place = _fresh_place(postgres_server, migrated_template, tmp_path_factory.mktemp("undisturbed"))
+    place = own_process.fresh_place(postgres_server, migrated_template, tmp_path_factory.mktemp("undisturbed"))
     return own_process.calls_undisturbed(runner, place, _check_done_once)
 
 
@@ -79,7 +66,7 @@ def calls(runner: subprocess.Popen[str], postgres_server: str, migrated_template
 def test_a_kill_while_rollouts_are_driven_and_a_rerun_leave_what_an_undisturbed_run_leaves(
     runner: subprocess.Popen[str], postgres_server: str, migrated_template: str, tmp_path: Path, calls: int, share: float
 ) -> None:
-    place = _fresh_place(postgres_server, migrated_template, tmp_path)
+    place = own_process.fresh_place(postgres_server, migrated_template, tmp_path)
     own_process.kill_and_run_again(runner, place, _check_done_once, round(share * calls))
 
 
@@ -89,7 +76,7 @@ def test_a_kill_at_many_calls_while_rollouts_are_driven_and_a_rerun_leave_what_a
     runner: subprocess.Popen[str], postgres_server: str, migrated_template: str, tmp_path: Path, calls: int
 ) -> None:
     for at in range(calls // 3, calls + 1, 5):  # what is before that is done by every promotion
-        own_process.kill_and_run_again(runner, _fresh_place(postgres_server, migrated_template, tmp_path), _check_done_once, at)
+        own_process.kill_and_run_again(runner, own_process.fresh_place(postgres_server, migrated_template, tmp_path), _check_done_once, at)
 
 
 @pytest.mark.full
@@ -99,4 +86,4 @@ def test_a_kill_at_any_call_while_rollouts_are_driven_and_a_rerun_leave_what_an_
 ) -> None:
     assert calls > 60, calls
     for at in range(1, calls + 1):
-        own_process.kill_and_run_again(runner, _fresh_place(postgres_server, migrated_template, tmp_path), _check_done_once, at)
+        own_process.kill_and_run_again(runner, own_process.fresh_place(postgres_server, migrated_template, tmp_path), _check_done_once, at)

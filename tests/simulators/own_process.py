@@ -4,12 +4,15 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from aiinfra_core.settings import Settings
+from aiinfra_core.signing import local
+from tests.simulators.postgres import made_database
 
 
 def run_until(runner: subprocess.Popen[str], settings: Settings, at: int, **asked: Any) -> dict[str, Any]:
@@ -59,3 +62,13 @@ def kill_and_run_again(
         assert run_until(runner, settings, at)["signal"] == 9, at
         assert run_until(runner, settings, 0)["exit"] == 0, at
         check(settings)
+
+
+@contextmanager
+def fresh_place(server: str, template: str, folder: Path) -> Iterator[Settings]:
+    """Give settings with a database, a store and a key of their own."""
+    home = Path(tempfile.mkdtemp(dir=folder))
+    with made_database(server, template) as url:
+        yield Settings(
+            AI_INFRA_DATABASE_URL=url, home=home, artifact_root=(home / "store").as_uri(), signer_key_b64=local.generate(), signer_id="test"
+        )
